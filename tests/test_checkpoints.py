@@ -1,0 +1,147 @@
+import os
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner.checkpoint import save_checkpoint
+
+from vitpose_mm import checkpoints
+from vitpose_mm.checkpoints import CheckpointError, load_file
+
+
+@pytest.fixture(params=['allow_list', 'restricted_pickle'])
+def protection(request, monkeypatch):
+    """Both ways of reading: torch's own from 2.6 on, ours before."""
+    if request.param == 'allow_list' and not checkpoints.TORCH_HAS_ALLOW_LIST:
+        pytest.skip('torch < 2.6 has no allow-list')
+    monkeypatch.setattr(checkpoints, 'TORCH_HAS_ALLOW_LIST', request.param == 'allow_list')
+
+
+def mmengine_checkpoint() -> dict:
+    history = HistoryBuffer()
+    history.update(0.5)
+    history.update(0.25)
+    return dict(
+        state_dict=OrderedDict(weight=torch.arange(3.0), half=torch.ones(2, dtype=torch.float16)),
+        optimizer=dict(state={0: dict(step=torch.tensor(3.0))}, param_groups=[dict(lr=0.1)]),
+        meta=dict(
+            epoch=2,
+            dataset_meta=dict(
+                sigmas=np.array([0.1, 0.2]),
+                indices=np.array([1, 2], dtype=np.int64),
+                names={'nose', 'eye'},
+                score=np.float32(0.5),
+            ),
+        ),
+        message_hub=dict(log_scalars=OrderedDict(loss=history)),
+    )
+
+
+@pytest.mark.parametrize('legacy', [False, True])
+def test_mmengines_own_checkpoints_are_read(tmp_path, protection, legacy):
+    path = tmp_path / 'epoch_2.pth'
+    torch.save(mmengine_checkpoint(), path, _use_new_zipfile_serialization=not legacy)
+    loaded = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    assert torch.equal(loaded['state_dict']['weight'], torch.arange(3.0))
+    assert loaded['state_dict']['half'].dtype == torch.float16
+    assert loaded['meta']['dataset_meta']['sigmas'].tolist() == [0.1, 0.2]
+    assert loaded['meta']['dataset_meta']['names'] == {'nose', 'eye'}
+    assert loaded['meta']['dataset_meta']['score'] == 0.5
+    history = loaded['message_hub']['log_scalars']['loss']
+    assert history.mean() == 0.375
+    assert history.statistics('min') == 0.25
+
+
+class RunsCode:
+    def __init__(self, function, *args) -> None:
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'function, wanted', [(os.makedirs, 'os.makedirs|os'), (eval, 'eval'), (getattr, 'getattr')]
+)
+def test_nothing_in_a_file_is_executed(tmp_path, protection, function, wanted):
+    trap = tmp_path / 'trap'
+    arguments = {
+        os.makedirs: (str(trap),),
+        eval: (f'__import__("os").makedirs({str(trap)!r})',),
+        # what HistoryBuffer needs of getattr must not open the way to anything else
+        getattr: (HistoryBuffer, '__init__'),
+    }[function]
+    path = tmp_path / 'hostile.pth'
+    torch.save(dict(state_dict={}, meta=RunsCode(function, *arguments)), path)
+    with pytest.raises(CheckpointError, match=f'hostile.pth was not loaded.*({wanted})'):
+        load_file(path)
+    assert not trap.exists()
+
+
+def test_hostile_plain_pickles_are_refused(tmp_path, protection):
+    trap = tmp_path / 'trap'
+    path = tmp_path / 'plain.pth'
+    path.write_bytes(pickle.dumps(RunsCode(os.makedirs, str(trap))))
+    with pytest.raises(CheckpointError, match='plain.pth'):
+        load_file(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize('content', ['truncated', 'empty', 'text', 'zip'])
+def test_damaged_files_are_named(tmp_path, protection, content):
+    import zipfile
+
+    path = tmp_path / 'damaged.pth'
+    save_checkpoint(mmengine_checkpoint(), str(path))
+    if content == 'zip':
+        with zipfile.ZipFile(path, 'w') as file:
+            file.writestr('readme.txt', 'nothing')
+    else:
+        whole = path.read_bytes()
+        new = dict(truncated=whole[: len(whole) // 2], empty=b'', text=b'<html>404</html>')
+        path.write_bytes(new[content])
+    with pytest.raises(CheckpointError, match='damaged.pth (is damaged|was not loaded)'):
+        load_file(path)
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'checkpoint .*nowhere.pth does not exist'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'nowhere.pth'))
+
+
+@pytest.mark.parametrize(
+    'path, loader',
+    [
+        ('epoch_1.pth', 'load_from_local_safely'),
+        ('/data/epoch_1.pth', 'load_from_local_safely'),
+        ('./http/epoch_1.pth', 'load_from_local_safely'),
+        ('http://example.org/vitpose.pth', 'load_from_http_safely'),
+        ('https://example.org/vitpose.pth', 'load_from_http_safely'),
+        ('s3://bucket/vitpose.pth', 'load_from_ceph'),
+        ('torchvision://resnet50', 'load_from_torchvision'),
+    ],
+)
+def test_which_loader_takes_which_address(path, loader):
+    assert CheckpointLoader._get_checkpoint_loader(path).__name__ == loader
+
+
+def test_downloads_are_read_safely_and_kept(tmp_path, monkeypatch):
+    served = tmp_path / 'served.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(2))), served)
+    requests = []
+
+    def download(url, destination, *args, **kwargs):
+        requests.append(url)
+        with open(destination, 'wb') as file:
+            file.write(served.read_bytes())
+
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    for _ in range(2):
+        loaded = CheckpointLoader.load_checkpoint('https://example.org/a/served.pth?token=1')
+        assert loaded['state_dict']['weight'].tolist() == [1, 1]
+    assert requests == ['https://example.org/a/served.pth?token=1']

@@ -1,0 +1,3 @@
+from .batched_heatmap import BatchedMSRAHeatmap, BatchedUDPHeatmap
+
+__all__ = ['BatchedMSRAHeatmap', 'BatchedUDPHeatmap']

@@ -1,0 +1,13 @@
+from .backbones import ViT
+from .heads import (
+    TopdownHeatmapBilinearHead,
+    TopdownHeatmapPixelShuffleHead,
+    TopdownHeatmapSimpleHead,
+)
+
+__all__ = [
+    'TopdownHeatmapBilinearHead',
+    'TopdownHeatmapPixelShuffleHead',
+    'TopdownHeatmapSimpleHead',
+    'ViT',
+]

@@ -1,0 +1,13 @@
+from .heatmap_heads import (
+    TopdownHeatmapBilinearHead,
+    TopdownHeatmapPixelShuffleHead,
+    TopdownHeatmapSimpleHead,
+    ViTPoseHead,
+)
+
+__all__ = [
+    'TopdownHeatmapBilinearHead',
+    'TopdownHeatmapPixelShuffleHead',
+    'TopdownHeatmapSimpleHead',
+    'ViTPoseHead',
+]

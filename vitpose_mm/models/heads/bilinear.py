@@ -1,0 +1,53 @@
+"""Bilinear upsampling followed by a 3 x 3 convolution, computed at the lower resolution."""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _upsample_and_shift(length: int, factor: int, device: torch.device) -> Tensor:
+    """Matrix (length * factor, 3 * length): upsample, then look one pixel back, here, and ahead.
+
+    Column block t holds what tap t of a convolution with zero padding sees.
+    """
+    identity = torch.eye(length)[None]
+    upsampled = F.interpolate(identity, scale_factor=factor, mode='linear')[0].T
+    padded = F.pad(upsampled, (0, 0, 1, 1))
+    taps = [padded[tap : tap + length * factor] for tap in range(3)]
+    return torch.cat(taps, 1).to(device)
+
+
+_cached_upsample_and_shift = lru_cache(maxsize=64)(_upsample_and_shift)
+
+
+def conv3x3_after_bilinear(features: Tensor, weight: Tensor, bias: Tensor, factor: int) -> Tensor:
+    """``conv2d(interpolate(features, scale_factor=factor, mode='bilinear'), weight, padding=1)``.
+
+    Upsampling acts on pixels, each tap of the kernel on channels, so the two change places: the
+    taps first project the few low-resolution pixels to K channels each, and what is left, to
+    upsample, shift and add, is one small matrix from either side.
+
+    Args:
+        features: (B, C, h, w).
+        weight: (K, C, 3, 3).
+        bias: (K,).
+        factor: How many times finer the result is.
+
+    Returns:
+        (B, K, h * factor, w * factor).
+    """
+    num_outputs, num_channels = weight.shape[:2]
+    height, width = features.shape[2:]
+    taps = weight.permute(2, 3, 0, 1).reshape(9 * num_outputs, num_channels, 1, 1)
+    projected = F.conv2d(features, taps)  # (B, 9K, h, w)
+    projected = projected.unflatten(1, (3, 3, num_outputs))
+    # (B, K, 3h, 3w): tap and pixel side by side along both axes
+    projected = projected.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+    # A compiler folds the matrices into its graph and cannot look into a cache.
+    compiling = torch.compiler.is_compiling()
+    matrix = _upsample_and_shift if compiling else _cached_upsample_and_shift
+    rows = matrix(height, factor, features.device).to(projected.dtype)
+    columns = matrix(width, factor, features.device).to(projected.dtype)
+    return rows @ projected @ columns.T + bias[:, None, None]

@@ -1,0 +1,37 @@
+from mmcv.cnn.bricks import DropPath
+from torch import Tensor, nn
+
+from .attention import Attention
+from .ffn import FeedForward
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: ``x += attention(norm1(x)); x += mlp(norm2(x))``.
+
+    Args:
+        dim: Number of channels C.
+        num_heads: Number of attention heads.
+        hidden_dim: Number of channels inside the feed-forward network.
+        qkv_bias: See :class:`Attention`.
+        drop_path_rate: Probability that a sample skips a residual branch in training.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        hidden_dim: int,
+        qkv_bias: bool = True,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads, qkv_bias)
+        self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = FeedForward(dim, hidden_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform tokens (B, N, C)."""
+        x = x + self.drop_path(self.attn(self.norm1(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
