@@ -1,0 +1,32 @@
+"""What surrounds the model in training: optimizer groups, seeds, checkpoints, processes."""
+
+from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .distributed import prepare_environment
+from .launch import (
+    build_runner,
+    load_config,
+    run_test,
+    set_test_options,
+    set_training_options,
+    set_visualization,
+)
+from .layer_decay import LayerDepthDecayOptimWrapperConstructor, layer_scales
+from .reproducibility import SampleIndex, SeedAugmentation, SeededSampler, SeedIterationHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'LayerDepthDecayOptimWrapperConstructor',
+    'SampleIndex',
+    'SeedAugmentation',
+    'SeedIterationHook',
+    'SeededSampler',
+    'build_runner',
+    'layer_scales',
+    'load_config',
+    'prepare_environment',
+    'run_test',
+    'set_test_options',
+    'set_training_options',
+    'set_visualization',
+]
