@@ -86,7 +86,7 @@ def test_hostile_plain_pickles_are_refused(tmp_path, protection):
     trap = tmp_path / 'trap'
     path = tmp_path / 'plain.pth'
     path.write_bytes(pickle.dumps(RunsCode(os.makedirs, str(trap))))
-    with pytest.raises(CheckpointError, match='plain.pth'):
+    with pytest.raises(CheckpointError, match=r'plain\.pth'):
         load_file(path)
     assert not trap.exists()
 
@@ -104,7 +104,7 @@ def test_damaged_files_are_named(tmp_path, protection, content):
         whole = path.read_bytes()
         new = dict(truncated=whole[: len(whole) // 2], empty=b'', text=b'<html>404</html>')
         path.write_bytes(new[content])
-    with pytest.raises(CheckpointError, match='damaged.pth (is damaged|was not loaded)'):
+    with pytest.raises(CheckpointError, match=r'damaged\.pth (is damaged|was not loaded)'):
         load_file(path)
 
 

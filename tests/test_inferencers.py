@@ -54,7 +54,10 @@ def test_mmpose_inferencer_with_an_mmdet_detector(
     )
     photo = real_data_dir / 'coco/000000000785.jpg'
     (result,) = inferencer(
-        str(photo), vis_out_dir=str(tmp_path / 'vis'), pred_out_dir=str(tmp_path / 'pred'), kpt_thr=0
+        str(photo),
+        vis_out_dir=str(tmp_path / 'vis'),
+        pred_out_dir=str(tmp_path / 'pred'),
+        kpt_thr=0,
     )
     (people,) = result['predictions']
     (x, y, width, height) = annotated_boxes(real_data_dir, photo.name)[0]

@@ -84,7 +84,11 @@ def test_trains_and_evaluates(describe, real_data_dir, tmp_path):
         pipeline, test_mode = loader.dataset.pipeline, loader.dataset.get('test_mode', False)
         loader.update(batch_size=4, num_workers=0, persistent_workers=False)
         loader.dataset = dict(
-            **case['dataset'], **options, data_mode='topdown', pipeline=pipeline, test_mode=test_mode
+            **case['dataset'],
+            **options,
+            data_mode='topdown',
+            pipeline=pipeline,
+            test_mode=test_mode,
         )
     cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
     cfg.val_evaluator = case['evaluator']

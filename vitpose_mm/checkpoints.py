@@ -11,8 +11,10 @@ import _codecs
 import collections
 import os
 import pickle
+import re
 import types
-from typing import Any, Dict, Iterable, Optional
+from collections.abc import Iterable
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ def _history_statistic(owner: type, name: str) -> Any:
     return getattr(owner, name)
 
 
-def _numpy_globals() -> Dict[str, Any]:
+def _numpy_globals() -> dict[str, Any]:
     """What pickled numpy arrays and scalars are made of, by numpy's old and new module names."""
     reconstruct = np.zeros(1).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
@@ -75,8 +77,11 @@ class _RestrictedUnpickler(pickle.Unpickler):
             f'torch._utils.{name}': getattr(torch._utils, name)
             for name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
         },
-        **{f'torch.{name}': value for name, value in vars(torch).items()
-           if isinstance(value, torch.dtype) or name.endswith('Storage')},
+        **{
+            f'torch.{name}': value
+            for name, value in vars(torch).items()
+            if isinstance(value, torch.dtype) or name.endswith('Storage')
+        },
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -126,7 +131,7 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
 
 def _first_sentence(error: Exception) -> str:
     # torch puts advice to switch the protection off before the name of what it refused.
-    text = str(error).split('WeightsUnpickler error:')[-1].strip()
+    text = re.split('WeightsUnpickler error:|(?=Trying to )', str(error), maxsplit=1)[-1].strip()
     return text.split('. ')[0].split('\n')[0] or type(error).__name__
 
 
@@ -151,7 +156,7 @@ def load_from_http_safely(filename: str, map_location: Any = None) -> Any:
 
 
 def require_exact_match(
-    module: nn.Module, state_dict: Dict[str, Tensor], prefix: str, advice: Optional[str] = None
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, advice: Optional[str] = None
 ) -> None:
     """Refuse weights that do not fit a module to the last key and shape.
 
@@ -168,7 +173,8 @@ def require_exact_match(
         CheckpointError: Lists what is missing, left over or of another shape.
     """
     given = {
-        name[len(prefix) :]: tensor for name, tensor in state_dict.items()
+        name[len(prefix) :]: tensor
+        for name, tensor in state_dict.items()
         if name.startswith(prefix)
     }
     wanted = module.state_dict()

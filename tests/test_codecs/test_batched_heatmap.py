@@ -108,7 +108,7 @@ def test_flat_heatmaps_decode_to_finite_keypoints(name, value):
     codec_type, _, options = CODECS[name]
     for variant in ('official', 'mmpose'):
         codec = codec_type(**SIZES, variant=variant, **options)
-        keypoints, scores = codec.decode_tensor(torch.full((2, 3, 32, 24), value))
+        keypoints, _scores = codec.decode_tensor(torch.full((2, 3, 32, 24), value))
         assert keypoints.isfinite().all()
         if not value > 0:
             pixel = codec._to_input(torch.tensor([[[-1.0, -1.0]]]))
@@ -130,7 +130,9 @@ def test_blur_matrix_is_opencvs_blur(length, kernel_size):
     np.testing.assert_allclose(matrix @ torch.from_numpy(image), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('name, codec_type', [('udp', BatchedUDPHeatmap), ('msra', BatchedMSRAHeatmap)])
+@pytest.mark.parametrize(
+    'name, codec_type', [('udp', BatchedUDPHeatmap), ('msra', BatchedMSRAHeatmap)]
+)
 def test_official_targets(load_reference, name, codec_type):
     case = load_reference(f'official_{name}_targets')
     codec = codec_type(tuple(case['input_size']), tuple(case['heatmap_size']), int(case['sigma']))
@@ -141,7 +143,9 @@ def test_official_targets(load_reference, name, codec_type):
     np.testing.assert_array_equal(weights, case['weight'])
 
 
-@pytest.mark.parametrize('name, codec_type', [('udp', BatchedUDPHeatmap), ('default', BatchedMSRAHeatmap)])
+@pytest.mark.parametrize(
+    'name, codec_type', [('udp', BatchedUDPHeatmap), ('default', BatchedMSRAHeatmap)]
+)
 def test_official_decode(load_reference, name, codec_type):
     case = load_reference('official_decode')
     codec = codec_type((192, 256), (48, 64))
@@ -157,7 +161,7 @@ def test_official_decode(load_reference, name, codec_type):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match="variant must be one of .*'mmdet'"):
+    with pytest.raises(ValueError, match=r"variant must be one of .*'mmdet'"):
         BatchedUDPHeatmap(**SIZES, variant='mmdet')
     with pytest.raises(ValueError, match='blur_kernel_size must be odd, got 10'):
         BatchedUDPHeatmap(**SIZES, blur_kernel_size=10)

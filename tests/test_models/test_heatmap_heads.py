@@ -115,9 +115,7 @@ def test_accuracy_is_mmposes():
     target, weights = build('simple').targets(samples, torch.device('cpu'))
     weights[:, 2] = 0  # a keypoint that no sample has
     predicted = target + 0.4 * torch.randn_like(target)
-    _, expected, _ = pose_pck_accuracy(
-        predicted.numpy(), target.numpy(), weights.numpy() > 0
-    )
+    _, expected, _ = pose_pck_accuracy(predicted.numpy(), target.numpy(), weights.numpy() > 0)
     assert 0.1 < expected < 0.9
     assert heatmap_accuracy(predicted, target, weights).item() == pytest.approx(expected)
     assert heatmap_accuracy(predicted, target, torch.zeros_like(weights)) == 0

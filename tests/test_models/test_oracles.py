@@ -1,4 +1,4 @@
-"""Agreement with the official code, its checkpoints loaded as they are by mmpose's own functions."""
+"""Agreement with the official code, its checkpoints loaded as they are by mmpose's functions."""
 
 from pathlib import Path
 
@@ -6,18 +6,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine import load
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from mmpose.apis import inference_topdown, init_model
 from mmpose.structures import PoseDataSample
 
+from vitpose_mm.engine import build_runner, set_test_options
+
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 BASE = 'body/vitpose_base_{}_8xb64-210e_coco-256x192.py'
 
 
-def load_official(reference_dir: Path, name: str, case: dict, input_hw=(64, 48)):
-    """``init_model`` on a published config cut down to the size of the recorded model."""
-    recorded = case['config']
+# The recorded end-to-end model; its file holds no config.
+E2E = dict(kind='classic', embed_dim=32, depth=3, num_heads=4, ratio=1, deconv_filters=16)
+
+
+def config_of(recorded: dict, input_hw) -> Config:
+    """A published config cut down to the size of a recorded model."""
     cfg = Config.fromfile(CONFIGS / BASE.format(recorded['kind']))
     rows, columns = (side // 4 * recorded['ratio'] for side in input_hw)
     codec = dict(
@@ -35,7 +41,7 @@ def load_official(reference_dir: Path, name: str, case: dict, input_hw=(64, 48))
     cfg.model.head.update(in_channels=recorded['embed_dim'], decoder=codec)
     if recorded['kind'] == 'classic':
         cfg.model.head.deconv_out_channels = (recorded['deconv_filters'],) * 2
-    return init_model(cfg, str(reference_dir / f'{name}.pth'), device='cpu')
+    return cfg
 
 
 def samples_of(model, center: np.ndarray, scale: np.ndarray, input_wh) -> list:
@@ -84,7 +90,8 @@ def sensitivity(heatmaps: np.ndarray, scale: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize('name', ['official_classic', 'official_simple', 'official_stride8'])
 def test_features_heatmaps_and_keypoints(reference_dir, load_reference, name):
     case = load_reference(name)
-    model = load_official(reference_dir, name, case)
+    cfg = config_of(case['config'], (64, 48))
+    model = init_model(cfg, str(reference_dir / f'{name}.pth'), device='cpu')
     inputs = torch.from_numpy(case['inputs'])
     with torch.no_grad():
         np.testing.assert_allclose(model.backbone(inputs)[0], case['features'], atol=1e-5)
@@ -116,10 +123,8 @@ def test_features_heatmaps_and_keypoints(reference_dir, load_reference, name):
 
 def test_from_box_to_image_pixels(reference_dir, real_data_dir, load_reference):
     case = load_reference('official_e2e')
-    case['config'] = dict(
-        kind='classic', embed_dim=32, depth=3, num_heads=4, ratio=1, deconv_filters=16
-    )
-    model = load_official(reference_dir, 'official_e2e', case, input_hw=(256, 192))
+    cfg = config_of(E2E, (256, 192))
+    model = init_model(cfg, str(reference_dir / 'official_e2e.pth'), device='cpu')
     seen = []
     model.backbone.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     keypoints, scores = [], []
@@ -136,3 +141,33 @@ def test_from_box_to_image_pixels(reference_dir, real_data_dir, load_reference):
     print(f'median {np.median(distance):.1e} px, {(distance < 0.05).mean():.0%} within 0.05 px')
     assert np.median(distance) < 0.05
     np.testing.assert_allclose(scores, case['preds'][..., 2], atol=1e-3)
+
+
+def test_from_annotations_to_image_pixels_by_the_runner(
+    reference_dir, real_data_dir, load_reference, tmp_path
+):
+    """What ``tools/test.py CONFIG official_e2e.pth --dump`` does."""
+    case = load_reference('official_e2e')
+    cfg = config_of(E2E, (256, 192))
+    cfg.work_dir = str(tmp_path)
+    annotations = str(real_data_dir / 'coco/test_coco.json')
+    loader = cfg.test_dataloader
+    loader.update(num_workers=0, persistent_workers=False, batch_size=5)
+    loader.dataset.update(
+        data_root='',
+        ann_file=annotations,
+        bbox_file=None,
+        data_prefix=dict(img=str(real_data_dir / 'coco')),
+    )
+    cfg.test_evaluator.ann_file = annotations
+    cfg.train_dataloader = cfg.train_cfg = cfg.optim_wrapper = cfg.param_scheduler = None
+    cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
+    set_test_options(cfg, str(reference_dir / 'official_e2e.pth'), str(tmp_path / 'out.pkl'))
+    metrics = build_runner(cfg).test()
+    assert 'coco/AP' in metrics
+    predictions = {p['id']: p['pred_instances'] for p in load(tmp_path / 'out.pkl')}
+    assert len(predictions) == 12, 'mmpose leaves out the two people without keypoints'
+    rows = [list(case['annotation_id']).index(annotation_id) for annotation_id in predictions]
+    keypoints = np.array([prediction['keypoints'][0] for prediction in predictions.values()])
+    distance = np.linalg.norm(keypoints - case['preds'][rows][..., :2], axis=-1)
+    assert np.median(distance) < 0.05

@@ -26,7 +26,14 @@ def test_is_registered():
     'arch, millions',
     # C, depth and hidden width give 12 C^2 depth + small terms; B, L and H with the classic head
     # (4.1, 5.2, 6.3 M) make the paper's 90.0, 308.5 and 637.2 M.
-    [('tiny', 5.5), ('small', 21.7), ('base', 85.8), ('large', 303.3), ('huge', 630.9), ('giant', 1011.4)],
+    [
+        ('tiny', 5.5),
+        ('small', 21.7),
+        ('base', 85.8),
+        ('large', 303.3),
+        ('huge', 630.9),
+        ('giant', 1011.4),
+    ],
 )
 def test_number_of_parameters(arch, millions):
     with torch.device('meta'):
@@ -63,13 +70,13 @@ def test_forward_is_the_formula_of_the_paper():
 
 def coordinate_positions(grid_hw) -> torch.Tensor:
     """Each position embeds its own centre, in fractions of the image."""
-    rows, columns = torch.meshgrid(
-        *((torch.arange(n) + 0.5) / n for n in grid_hw), indexing='ij'
-    )
+    rows, columns = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in grid_hw), indexing='ij')
     return torch.stack([rows, columns], -1).reshape(1, -1, 2)
 
 
-@pytest.mark.parametrize('source, target', [((14, 14), (16, 12)), ((16, 12), (24, 18)), ((7, 5), (9, 16))])
+@pytest.mark.parametrize(
+    'source, target', [((14, 14), (16, 12)), ((16, 12), (24, 18)), ((7, 5), (9, 16))]
+)
 def test_resized_positions_stay_where_they_were(source, target):
     resized = resize_positions(coordinate_positions(source), source, target)
     difference = (resized - coordinate_positions(target)).abs() * torch.tensor(source)
@@ -90,7 +97,9 @@ def test_grid_is_inferred(count, target, expected):
 
 
 def test_grid_that_is_unclear_must_be_said():
-    with pytest.raises(ValueError, match=r'144 positions could be any of \[\(12, 12\), \(16, 9\)\]'):
+    with pytest.raises(
+        ValueError, match=r'144 positions could be any of \[\(12, 12\), \(16, 9\)\]'
+    ):
         infer_grid(144, (32, 18))
     with pytest.raises(ValueError, match=r'150 .*neither square nor 4:3; .*pretrained_grid_hw'):
         infer_grid(150, (16, 12))
@@ -132,7 +141,9 @@ def test_activation_checkpointing_changes_no_gradient():
     images = torch.randn(2, 3, 64, 48)
     gradients = []
     for activation_checkpointing in (False, True):
-        vit = tiny_vit(activation_checkpointing=activation_checkpointing, drop_path_rate=0.5).train()
+        vit = tiny_vit(
+            activation_checkpointing=activation_checkpointing, drop_path_rate=0.5
+        ).train()
         torch.manual_seed(1)
         vit(images)[0].square().mean().backward()
         gradients.append({name: p.grad for name, p in vit.named_parameters()})
@@ -181,7 +192,10 @@ def test_compiles_without_graph_breaks():
     [
         (dict(arch='medium'), "arch must be one of .*'base'.* got 'medium'"),
         (dict(arch=dict(embed_dim=32, depth=2)), 'must have the keys .*num_heads'),
-        (dict(arch=dict(embed_dim=30, depth=2, num_heads=4)), '30 is not a multiple of num_heads 4'),
+        (
+            dict(arch=dict(embed_dim=30, depth=2, num_heads=4)),
+            '30 is not a multiple of num_heads 4',
+        ),
         (dict(img_size=(250, 192)), r'multiples of the patch size 16, got \(250, 192\)'),
         (dict(ratio=3), 'ratio must divide patch_size 16, got 3'),
         (dict(patch_padding=9), 'padding must be at least 0 .* got 9'),

@@ -1,7 +1,6 @@
 """Siblings of mmpose's heatmap codecs that encode and decode whole batches on the device."""
 
 from abc import ABCMeta, abstractmethod
-from typing import List, Tuple
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
         self.variant = variant
 
     @abstractmethod
-    def _draw(self, keypoints: Tensor, visible: Tensor) -> Tuple[Tensor, Tensor]:
+    def _draw(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Heatmaps and weights of keypoints in heatmap px."""
 
     @abstractmethod
@@ -39,7 +38,7 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
     def _to_input(self, keypoints: Tensor) -> Tensor:
         """Heatmap px to input px."""
 
-    def batch_encode(self, keypoints: Tensor, visible: Tensor) -> Tuple[Tensor, Tensor]:
+    def batch_encode(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Make the training targets of a batch on the device of ``keypoints``.
 
         Args:
@@ -57,7 +56,7 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
         scale = torch.as_tensor(self.scale_factor, device=keypoints.device)
         return self._draw(keypoints[..., :2].float() / scale, visible.float())
 
-    def decode_tensor(self, heatmaps: Tensor) -> Tuple[Tensor, Tensor]:
+    def decode_tensor(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Decode a batch on its device.
 
         Args:
@@ -80,7 +79,7 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
         keypoints = pixels + torch.where(found, offsets, 0.0)
         return self._to_input(keypoints), values
 
-    def batch_decode(self, batch_heatmaps: Tensor) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+    def batch_decode(self, batch_heatmaps: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """:meth:`decode_tensor`, handed over as mmpose's heads expect it.
 
         Returns:
@@ -90,7 +89,7 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
         result = torch.cat([keypoints, scores[..., None]], -1).cpu().numpy()  # one transfer
         return list(result[:, None, :, :2]), list(result[:, None, :, 2])
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode one sample.
 
         Args:
@@ -121,18 +120,16 @@ class BatchedUDPHeatmap(BatchedHeatmapCodec, UDPHeatmap):
 
     def __init__(
         self,
-        input_size: Tuple[int, int],
-        heatmap_size: Tuple[int, int],
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
         sigma: float = 2.0,
         blur_kernel_size: int = 11,
         variant: str = 'official',
     ) -> None:
-        super().__init__(
-            input_size, heatmap_size, sigma=sigma, blur_kernel_size=blur_kernel_size
-        )
+        super().__init__(input_size, heatmap_size, sigma=sigma, blur_kernel_size=blur_kernel_size)
         self._set_variant(variant)
 
-    def _draw(self, keypoints: Tensor, visible: Tensor) -> Tuple[Tensor, Tensor]:
+    def _draw(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         return functional.gaussian_heatmaps(
             keypoints, visible, self.heatmap_size[::-1], self.sigma, subpixel_center=True
         )
@@ -151,8 +148,10 @@ class BatchedUDPHeatmap(BatchedHeatmapCodec, UDPHeatmap):
 
     def _to_input(self, keypoints: Tensor) -> Tensor:
         width, height = self.heatmap_size
-        return keypoints / keypoints.new_tensor([width - 1, height - 1]) * keypoints.new_tensor(
-            self.input_size
+        return (
+            keypoints
+            / keypoints.new_tensor([width - 1, height - 1])
+            * keypoints.new_tensor(self.input_size)
         )
 
 
@@ -174,8 +173,8 @@ class BatchedMSRAHeatmap(BatchedHeatmapCodec, MSRAHeatmap):
 
     def __init__(
         self,
-        input_size: Tuple[int, int],
-        heatmap_size: Tuple[int, int],
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
         sigma: float = 2.0,
         unbiased: bool = False,
         blur_kernel_size: int = 11,
@@ -190,7 +189,7 @@ class BatchedMSRAHeatmap(BatchedHeatmapCodec, MSRAHeatmap):
         )
         self._set_variant(variant)
 
-    def _draw(self, keypoints: Tensor, visible: Tensor) -> Tuple[Tensor, Tensor]:
+    def _draw(self, keypoints: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         return functional.gaussian_heatmaps(
             keypoints,
             visible,

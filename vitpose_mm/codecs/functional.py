@@ -4,7 +4,6 @@ All functions are pure. Coordinates are (x, y) in heatmap px; heatmaps are (B, K
 """
 
 from functools import lru_cache
-from typing import Tuple
 
 import cv2
 import torch
@@ -14,11 +13,11 @@ from torch import Tensor
 def gaussian_heatmaps(
     keypoints: Tensor,
     visible: Tensor,
-    heatmap_hw: Tuple[int, int],
+    heatmap_hw: tuple[int, int],
     sigma: float,
     subpixel_center: bool,
     truncate: bool = True,
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Draw one Gaussian of height 1 for each keypoint, cut off at 3 sigma.
 
     A Gaussian is the outer product of a row and a column, so no pixel is visited twice and nothing
@@ -68,7 +67,7 @@ def gaussian_heatmaps(
     return rows[..., :, None] * columns[..., None, :], weights
 
 
-def heatmap_maxima(heatmaps: Tensor) -> Tuple[Tensor, Tensor]:
+def heatmap_maxima(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
     """Find the greatest value of every heatmap; of equals the first in row order.
 
     Returns:
@@ -86,7 +85,7 @@ def heatmap_maxima(heatmaps: Tensor) -> Tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=64)
 def blur_matrix(length: int, kernel_size: int, border: str, device: torch.device) -> Tensor:
-    """OpenCV's one-dimensional Gaussian blur, border included, as a float32 (length, length) matrix.
+    """OpenCV's one-dimensional Gaussian blur, border included, as a float32 (length, length) map.
 
     Args:
         length: Number of pixels along the axis.
@@ -133,7 +132,7 @@ def blur_around(
     support = 2 * (reach + kernel_size // 2) + 1
     offsets = torch.arange(-reach, reach + 1, device=heatmaps.device)
 
-    def taps(axis: int, length: int) -> Tuple[Tensor, Tensor]:
+    def taps(axis: int, length: int) -> tuple[Tensor, Tensor]:
         """Weights (B*K, 2r+1, S) and their pixels (B*K, S) along one axis."""
         span = min(support, length)
         center = pixels[..., axis].reshape(-1, 1).clamp(0, length - 1)
@@ -212,7 +211,7 @@ def refine_dark_udp(log_patches: Tensor) -> Tensor:
 
 
 def refine_dark(log_patches: Tensor) -> Tensor:
-    """Offsets (B, K, 2) from 5 x 5 log-heatmaps by DARK (arXiv 1910.06278, official ``_taylor``)."""
+    """Offsets (B, K, 2) from 5 x 5 log-heatmaps by DARK (arXiv 1910.06278, ``_taylor``)."""
     p = log_patches
     return newton_step(
         dx=0.5 * (p[..., 2, 3] - p[..., 2, 1]),

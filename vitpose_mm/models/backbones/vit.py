@@ -1,4 +1,4 @@
-from typing import Dict, Optional, Tuple, Union
+from typing import Optional, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -35,8 +35,8 @@ class ViT(BaseModule):
         img_size: Height and width of the input that the position embedding is made for, px. Other
             sizes work at run time: positions are then resized in every forward.
         patch_size: Side of a patch, px.
-        ratio: Tokens per patch along each axis: 1 gives features at 1/16 of the input, 2 at 1/8 with
-            overlapping patches.
+        ratio: Tokens per patch along each axis: 1 gives features at 1/16 of the input, 2 at 1/8
+            with overlapping patches.
         patch_padding: Zeros around the input, px; by default the official code's.
         qkv_bias: Whether queries, keys and values have a bias.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
@@ -50,14 +50,14 @@ class ViT(BaseModule):
     def __init__(
         self,
         arch: Union[str, dict] = 'base',
-        img_size: Tuple[int, int] = (256, 192),
+        img_size: tuple[int, int] = (256, 192),
         patch_size: int = 16,
         ratio: int = 1,
         patch_padding: Optional[int] = None,
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
         activation_checkpointing: bool = False,
-        pretrained_grid_hw: Optional[Tuple[int, int]] = None,
+        pretrained_grid_hw: Optional[tuple[int, int]] = None,
         init_cfg: Optional[Union[dict, list]] = None,
     ) -> None:
         if init_cfg is None:
@@ -93,8 +93,8 @@ class ViT(BaseModule):
         self.last_norm = nn.LayerNorm(self.embed_dim, eps=1e-6)
         self._register_load_state_dict_pre_hook(self._prepare_state_dict)
 
-    def embed_patches(self, images: Tensor) -> Tuple[Tensor, Tuple[int, int]]:
-        """Images (B, 3, H, W) to patch tokens (B, N, C), row by row, and their grid (rows, columns).
+    def embed_patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images (B, 3, H, W) to patch tokens (B, N, C), row by row, and their (rows, columns).
 
         Raises:
             ValueError: H or W is not a multiple of the patch size.
@@ -102,7 +102,7 @@ class ViT(BaseModule):
         grid_hw = self.patch_embed.grid_hw(tuple(images.shape[-2:]))
         return self.patch_embed(images), grid_hw
 
-    def add_positions(self, tokens: Tensor, grid_hw: Tuple[int, int]) -> Tensor:
+    def add_positions(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """Add to each patch token its position and the class token's, as the official code does."""
         positions = resize_positions(self.pos_embed[:, 1:], self.grid_hw, grid_hw)
         return tokens + positions + self.pos_embed[:, :1]
@@ -116,7 +116,7 @@ class ViT(BaseModule):
                 tokens = block(tokens)
         return self.last_norm(tokens)
 
-    def forward(self, images: Tensor) -> Tuple[Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor]:
         """Extract features.
 
         Args:
@@ -132,22 +132,20 @@ class ViT(BaseModule):
         tokens = self.encode(self.add_positions(tokens, grid_hw))
         return (tokens.transpose(1, 2).unflatten(2, grid_hw).contiguous(),)
 
-    def layer_depths(self) -> Dict[nn.Parameter, int]:
+    def layer_depths(self) -> dict[nn.Parameter, int]:
         """Tell each parameter's depth, for layer-wise learning-rate decay.
 
         Returns:
             0 for patch and position embedding, i + 1 for block i, depth + 1 for the final norm
             (official ``layer_decay_optimizer_constructor.py``).
         """
-        depths = {parameter: 0 for parameter in (*self.patch_embed.parameters(), self.pos_embed)}
+        depths = dict.fromkeys((*self.patch_embed.parameters(), self.pos_embed), 0)
         for index, block in enumerate(self.blocks):
             depths.update(dict.fromkeys(block.parameters(), index + 1))
         depths.update(dict.fromkeys(self.last_norm.parameters(), len(self.blocks) + 1))
         return depths
 
-    def _prepare_state_dict(
-        self, state_dict: Dict[str, Tensor], prefix: str, *_: object
-    ) -> None:
+    def _prepare_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
         """Resize loaded positions to this model's grid and refuse what does not fit."""
         key = prefix + 'pos_embed'
         loaded = state_dict.get(key)

@@ -1,4 +1,5 @@
-from typing import Dict, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 import torch
@@ -44,10 +45,10 @@ class ViTPoseHead(HeatmapHead):
 
     def loss(
         self,
-        feats: Tuple[Tensor],
+        feats: tuple[Tensor],
         batch_data_samples: Sequence[PoseDataSample],
         train_cfg: Optional[dict] = None,
-    ) -> Dict[str, Tensor]:
+    ) -> dict[str, Tensor]:
         """Loss of a batch.
 
         Args:
@@ -65,7 +66,7 @@ class ViTPoseHead(HeatmapHead):
 
     def targets(
         self, samples: Sequence[PoseDataSample], device: torch.device
-    ) -> Tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """Target heatmaps (B, K, H, W) and keypoint weights (B, K) on the device.
 
         Raises:
@@ -92,7 +93,7 @@ class ViTPoseHead(HeatmapHead):
 
     def loss_from_heatmaps(
         self, heatmaps: Tensor, target: Tensor, weights: Tensor, compute_accuracy: bool = True
-    ) -> Dict[str, Tensor]:
+    ) -> dict[str, Tensor]:
         """Loss of predicted heatmaps.
 
         Args:
@@ -119,7 +120,7 @@ class ViTPoseHead(HeatmapHead):
             losses['acc_pose'] = heatmap_accuracy(heatmaps.detach(), target, weights)
         return losses
 
-    def _check_state_dict(self, state_dict: Dict[str, Tensor], prefix: str, *_: object) -> None:
+    def _check_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
         require_exact_match(
             self,
             state_dict,
@@ -202,7 +203,7 @@ class TopdownHeatmapBilinearHead(ViTPoseHead):
         )
         self.upsample = upsample
 
-    def forward(self, feats: Tuple[Tensor]) -> Tensor:
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Features (B, C, h, w), the last of a tuple, to heatmaps (B, K, h * upsample, ...)."""
         return conv3x3_after_bilinear(
             F.relu(feats[-1]), self.final_layer.weight, self.final_layer.bias, self.upsample
@@ -245,7 +246,7 @@ class TopdownHeatmapPixelShuffleHead(ViTPoseHead):
         )
         self.pixel_shuffle = nn.PixelShuffle(upsample)
 
-    def forward(self, feats: Tuple[Tensor]) -> Tensor:
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Features (B, C, h, w), the last of a tuple, to heatmaps (B, K, h * upsample, ...)."""
         return self.pixel_shuffle(self.final_layer(feats[-1]))
 

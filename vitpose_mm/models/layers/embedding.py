@@ -1,12 +1,12 @@
 """Patches, their positions, and how positions go from one grid to another."""
 
 import math
-from typing import Optional, Tuple
+from typing import Optional
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GridHW = Tuple[int, int]
+GridHW = tuple[int, int]
 
 
 class PatchEmbedding(nn.Module):
@@ -47,7 +47,7 @@ class PatchEmbedding(nn.Module):
         self.patch_size = patch_size
         self.proj = nn.Conv2d(in_channels, dim, patch_size, self.stride, padding)
 
-    def grid_hw(self, image_hw: Tuple[int, int]) -> GridHW:
+    def grid_hw(self, image_hw: tuple[int, int]) -> GridHW:
         """Tell how many tokens an image gives along each axis.
 
         Raises:
