@@ -20,7 +20,7 @@ from mmpose.registry import (
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py'))
-POSE = [name for name in ALL if not name.startswith('detection/') and 'detector' not in name]
+POSE = [name for name in ALL if 'vitpose' in name]
 DETECTION = [name for name in ALL if name not in POSE]
 LARGE = ('large', 'huge', 'giant')
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/generated_persons')  # where the demo configs look
 POSE = 'configs/demo/vitpose_demo_2xb16-8e_generated-96x72.py'
-DETECTOR = 'configs/demo/rtmdet_nano_2xb8-4e_generated-160x192.py'
+DETECTOR = 'configs/demo/rtmdet_nano_2xb8-2e_generated-160x192.py'
 # Small models train faster in two processes of one thread than in one of two threads.
 NUM_PROCESSES = 2
 

@@ -4,13 +4,14 @@ _base_ = ['mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py']
 # For resuming and testing with torch >= 2.6, which cannot read mmengine's checkpoints by itself.
 custom_imports = dict(imports=['vitpose_mm'], allow_failed_imports=False)
 
-max_epochs = 4
+max_epochs = 2
 image_wh = (192, 144)  # the scenes' 320x240 times 0.6
 padded_wh = (192, 160)  # multiples of the largest stride, 32
 
 # --- model ---
 norm_cfg = dict(type='BN')
 model = dict(
+    use_syncbn=False,  # does not run on the CPU
     backbone=dict(widen_factor=0.1875, norm_cfg=norm_cfg, init_cfg=None),
     neck=dict(in_channels=[48, 96, 192], out_channels=48, norm_cfg=norm_cfg),
     bbox_head=dict(num_classes=1, in_channels=48, feat_channels=48, norm_cfg=norm_cfg),
@@ -39,8 +40,9 @@ test_pipeline = [
     ),
 ]
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=1,
+    batch_size=8,
+    num_workers=0,
+    persistent_workers=False,
     pin_memory=False,
     dataset=dict(
         data_root=data_root,
@@ -53,7 +55,8 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=16,
-    num_workers=1,
+    num_workers=0,
+    persistent_workers=False,
     dataset=dict(
         data_root=data_root,
         metainfo=metainfo,
