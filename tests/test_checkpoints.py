@@ -91,6 +91,18 @@ def test_hostile_plain_pickles_are_refused(tmp_path, protection):
     assert not trap.exists()
 
 
+class Scripted(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_torchscript_archives_are_refused(tmp_path, protection):
+    path = tmp_path / 'scripted.pth'
+    torch.jit.script(Scripted()).save(str(path))
+    with pytest.raises(CheckpointError, match=r'scripted\.pth'):
+        load_file(path)
+
+
 @pytest.mark.parametrize('content', ['truncated', 'empty', 'text', 'zip'])
 def test_damaged_files_are_named(tmp_path, protection, content):
     import zipfile

@@ -122,7 +122,8 @@ def main() -> None:
     summary = {
         'keypoint AP, boxes given': metrics['pose']['coco/AP'],
         'keypoint AP of the mean pose in every box': mean_pose_average_precision(),
-        'box AP of the detector': metrics['detector']['coco/bbox_mAP'],
+        # no key where it has found nothing
+        'box AP of the detector': metrics['detector'].get('coco/bbox_mAP', 0.0),
         'minutes': round((time.time() - start) / 60, 1),
     }
     (args.out / 'summary.json').write_text(json.dumps(summary, indent=2))

@@ -4,7 +4,7 @@ Importing this module registers two loaders with mmengine's ``CheckpointLoader``
 ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained')``, testing and the inferencers. torch
 2.6 made ``weights_only`` the default, and mmengine 0.10.7 then cannot read what it has written,
 because its message hub holds ``HistoryBuffer`` and numpy objects; older torch unpickles anything.
-``torchvision://`` and OpenMMLab's own schemes go past these loaders.
+``torchvision://``, ``open-mmlab://``, ``s3://`` and the like go past these loaders.
 """
 
 import _codecs
@@ -13,6 +13,7 @@ import os
 import pickle
 import re
 import types
+import zipfile
 from collections.abc import Iterable
 from typing import Any, Optional
 
@@ -117,6 +118,8 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
             allowed = [(value, name) for name, value in ALLOWED_GLOBALS.items()]
             with torch.serialization.safe_globals(allowed):
                 return torch.load(path, map_location=map_location, weights_only=True)
+        if _is_torchscript(path):
+            raise pickle.UnpicklingError('TorchScript archive')
         return torch.load(path, map_location=map_location, pickle_module=_restricted_pickle)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -127,6 +130,14 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({_first_sentence(error)})'
         ) from error
+
+
+def _is_torchscript(path: str) -> bool:
+    """Whether ``torch.load`` would hand the file to ``torch.jit.load``, which runs its code."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('constants.pkl') for name in archive.namelist())
 
 
 def _first_sentence(error: Exception) -> str:
@@ -148,10 +159,12 @@ def load_from_http_safely(filename: str, map_location: Any = None) -> Any:
     """Download once into torch's hub folder, then :func:`load_file`."""
     folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
     path = os.path.join(folder, os.path.basename(filename.split('?')[0]))
+    os.makedirs(folder, exist_ok=True)
     if get_dist_info()[0] == 0 and not os.path.isfile(path):
-        os.makedirs(folder, exist_ok=True)
         torch.hub.download_url_to_file(filename, path)
     barrier()
+    if not os.path.isfile(path):  # another machine without a shared hub folder
+        torch.hub.download_url_to_file(filename, path)
     return load_file(path, map_location)
 
 

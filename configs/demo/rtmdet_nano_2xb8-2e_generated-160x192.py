@@ -71,12 +71,12 @@ test_evaluator = val_evaluator
 
 # --- schedule ---
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs, dynamic_intervals=None)
-optim_wrapper = dict(optimizer=dict(lr=0.003))
+optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
         type='CosineAnnealingLR',
-        eta_min=3e-5,
+        eta_min=2e-5,
         begin=0,
         end=max_epochs,
         T_max=max_epochs,

@@ -15,7 +15,7 @@ param_scheduler = [
 auto_scale_lr = dict(base_batch_size=32)  # 2 processes x 16
 default_hooks = dict(logger=dict(interval=20))
 
-# --- model: 0.6 M parameters; patches of 8 px need no pre-training to find small parts ---
+# --- model: 0.5 M parameters; patches of 8 px need no pre-training to find small parts ---
 codec = dict(type='BatchedUDPHeatmap', input_size=(72, 96), heatmap_size=(18, 24), sigma=1.5)
 model = dict(
     backbone=dict(

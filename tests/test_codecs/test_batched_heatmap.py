@@ -79,6 +79,29 @@ def test_batch_decode_gives_the_numbers_of_mmpose(name, noise):
 
 
 @pytest.mark.parametrize('name', CODECS)
+def test_encoding_one_equals_encoding_a_batch(name):
+    codec_type, _, options = CODECS[name]
+    codec = codec_type(input_size=(72, 96), heatmap_size=(18, 24), sigma=1.5, **options)
+    keypoints, visible = random_keypoints(4)
+    heatmaps, weights = codec.batch_encode(torch.from_numpy(keypoints), torch.from_numpy(visible))
+    for index in range(4):
+        one = codec.encode(keypoints[index : index + 1], visible[index : index + 1])
+        np.testing.assert_array_equal(one['heatmaps'], heatmaps[index])
+        np.testing.assert_array_equal(one['keypoint_weights'], weights[index : index + 1])
+
+
+@pytest.mark.parametrize('name', CODECS)
+def test_decoding_keeps_its_precision_under_autocast(name):
+    codec_type, _, options = CODECS[name]
+    codec = codec_type(**SIZES, **options)
+    heatmaps = torch.from_numpy(peaked_heatmaps(3, 0.01))
+    expected, _ = codec.decode_tensor(heatmaps)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        keypoints, _ = codec.decode_tensor(heatmaps)
+    torch.testing.assert_close(keypoints, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', CODECS)
 def test_decoding_one_equals_decoding_a_batch(name):
     codec_type, _, options = CODECS[name]
     codec = codec_type(**SIZES, **options)

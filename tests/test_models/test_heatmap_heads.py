@@ -72,6 +72,15 @@ def test_simple_decoder_is_relu_then_bilinear_then_convolution(factor):
         torch.testing.assert_close(gradient, expected_gradient, atol=1e-4, rtol=1e-4)
 
 
+def test_training_after_inference_mode():
+    head = build('simple')
+    features = torch.randn(1, 32, 5, 7, requires_grad=True)
+    with torch.inference_mode():
+        head((features.detach(),))
+    head((features,)).sum().backward()
+    assert features.grad.any()
+
+
 def test_minimal_decoder_lays_each_token_out_as_its_patch():
     head = build('minimal')
     features = torch.randn(1, 32, 4, 3)

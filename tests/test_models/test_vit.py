@@ -117,12 +117,29 @@ def test_positions_are_resized_at_load_time():
 
 def test_positions_of_an_odd_grid_need_it_said():
     source = tiny_vit(img_size=(32, 80))
+    foreign = dict(source.state_dict())
     with pytest.raises(ValueError, match='pretrained_grid_hw'):
-        tiny_vit().load_state_dict(source.state_dict())
+        tiny_vit().load_state_dict(foreign)
     target = tiny_vit(pretrained_grid_hw=(2, 5))
-    target.load_state_dict(source.state_dict())
+    target.load_state_dict(foreign)
     expected = resize_positions(source.pos_embed[:, 1:], (2, 5), (4, 3))
     torch.testing.assert_close(target.pos_embed[:, 1:], expected)
+
+
+def test_positions_of_a_grid_of_the_same_size_but_another_shape_are_resized():
+    source = tiny_vit(img_size=(64, 48))  # 4 x 3
+    target = tiny_vit(img_size=(48, 64))  # 3 x 4
+    target.load_state_dict(source.state_dict())  # our own files say what they hold
+    expected = resize_positions(source.pos_embed[:, 1:], (4, 3), (3, 4))
+    torch.testing.assert_close(target.pos_embed[:, 1:], expected)
+
+    foreign = dict(source.state_dict())
+    target = tiny_vit(img_size=(48, 64), pretrained_grid_hw=(4, 3))
+    target.load_state_dict(foreign)
+    torch.testing.assert_close(target.pos_embed[:, 1:], expected)
+    again = tiny_vit(img_size=(48, 64), pretrained_grid_hw=(4, 3))
+    again.load_state_dict(target.state_dict())
+    assert torch.equal(again.pos_embed, target.pos_embed)
 
 
 def test_other_input_sizes_at_run_time_equal_a_model_made_for_them():

@@ -1,6 +1,7 @@
 """Siblings of mmpose's heatmap codecs that encode and decode whole batches on the device."""
 
 from abc import ABCMeta, abstractmethod
+from typing import Optional
 
 import numpy as np
 import torch
@@ -16,7 +17,9 @@ VARIANTS = ('official', 'mmpose')
 class BatchedHeatmapCodec(metaclass=ABCMeta):
     """What both codecs share: checks, units, and the way from device to host.
 
-    ``encode`` (one sample, numpy) stays mmpose's own, for pipelines with ``GenerateTarget``.
+    ``encode`` and ``decode`` take one sample in numpy, for pipelines with ``GenerateTarget``, and
+    give the same numbers as their batched siblings. These are mmpose's, but for Gaussians cut at
+    the left or upper border where 3 sigma is no integer: mmpose's are out of place there.
     """
 
     def _set_variant(self, variant: str) -> None:
@@ -46,15 +49,37 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
             visible: (B, K), 0 for unlabelled keypoints.
 
         Returns:
-            Heatmaps (B, K, H, W) and keypoint weights (B, K), float32: the numbers of ``encode``.
+            Heatmaps (B, K, H, W) and keypoint weights (B, K), float32.
         """
         if keypoints.ndim != 3 or visible.shape != keypoints.shape[:2]:
             raise ValueError(
                 'keypoints must be (B, K, 2) and visible (B, K), got '
                 f'{tuple(keypoints.shape)} and {tuple(visible.shape)}'
             )
-        scale = torch.as_tensor(self.scale_factor, device=keypoints.device)
-        return self._draw(keypoints[..., :2].float() / scale, visible.float())
+        scale_x, scale_y = self.scale_factor.tolist()
+        x, y = keypoints[..., :2].float().unbind(-1)
+        return self._draw(torch.stack([x / scale_x, y / scale_y], -1), visible.float())
+
+    def encode(
+        self, keypoints: np.ndarray, keypoints_visible: Optional[np.ndarray] = None
+    ) -> dict[str, np.ndarray]:
+        """Encode one sample.
+
+        Args:
+            keypoints: (1, K, 2), input px.
+            keypoints_visible: (1, K); all visible if not given.
+
+        Returns:
+            ``heatmaps`` (K, H, W) and ``keypoint_weights`` (1, K).
+        """
+        if len(keypoints) != 1:
+            raise ValueError(f'keypoints must be those of one sample, got {keypoints.shape}')
+        if keypoints_visible is None:
+            keypoints_visible = np.ones(keypoints.shape[:2], dtype=np.float32)
+        heatmaps, weights = self.batch_encode(
+            torch.from_numpy(keypoints), torch.from_numpy(keypoints_visible)
+        )
+        return dict(heatmaps=heatmaps[0].numpy(), keypoint_weights=weights.numpy())
 
     def decode_tensor(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Decode a batch on its device.
@@ -72,9 +97,11 @@ class BatchedHeatmapCodec(metaclass=ABCMeta):
                 f'heatmaps must be (B, K, {height}, {width}) for heatmap_size {(width, height)}, '
                 f'got {tuple(heatmaps.shape)}'
             )
-        pixels, values = functional.heatmap_maxima(heatmaps)
-        values = values.float()
-        offsets = self._refine(heatmaps, pixels, values)
+        # Half precision does for the network, but not for parts of a pixel.
+        with torch.autocast(heatmaps.device.type, enabled=False):
+            pixels, values = functional.heatmap_maxima(heatmaps)
+            values = values.float()
+            offsets = self._refine(heatmaps, pixels, values)
         found = (values > 0)[..., None]
         keypoints = pixels + torch.where(found, offsets, 0.0)
         return self._to_input(keypoints), values
@@ -147,12 +174,9 @@ class BatchedUDPHeatmap(BatchedHeatmapCodec, UDPHeatmap):
         return functional.refine_dark_udp(patches.clamp(floor, 50.0).log())
 
     def _to_input(self, keypoints: Tensor) -> Tensor:
-        width, height = self.heatmap_size
-        return (
-            keypoints
-            / keypoints.new_tensor([width - 1, height - 1])
-            * keypoints.new_tensor(self.input_size)
-        )
+        x, y = keypoints.unbind(-1)
+        (width, height), (input_width, input_height) = self.heatmap_size, self.input_size
+        return torch.stack([x / (width - 1) * input_width, y / (height - 1) * input_height], -1)
 
 
 @KEYPOINT_CODECS.register_module()
@@ -200,22 +224,31 @@ class BatchedMSRAHeatmap(BatchedHeatmapCodec, MSRAHeatmap):
         )
 
     def _refine(self, heatmaps: Tensor, pixels: Tensor, values: Tensor) -> Tensor:
-        size = pixels.new_tensor(self.heatmap_size)
+        x, y = pixels.unbind(-1)
+        width, height = self.heatmap_size
+
+        def between(low: int, margin: int) -> Tensor:
+            """Whether x and y lie above ``low`` and below size - ``margin``, (B, K, 2)."""
+            within_x = (x > low) & (x < width - margin)
+            within_y = (y > low) & (y < height - margin)
+            return torch.stack([within_x, within_y], -1)
+
         if self.unbiased:
             floor = 1e-10
             patches = functional.blur_around_like_mmpose(
                 heatmaps, pixels, values, self.blur_kernel_size, reach=2, floor=floor
             )
             offsets = functional.refine_dark(patches.clamp_min(floor).log())
-            movable = ((pixels > 1) & (pixels < size - 2)).all(-1, keepdim=True)
+            movable = between(1, 2).all(-1, keepdim=True)
         else:
             offsets = functional.refine_quarter(heatmaps, pixels)
-            movable = (pixels > 1) & (pixels < size - 1)
+            movable = between(1, 1)
             if self.variant == 'official':
                 movable = movable.all(-1, keepdim=True)
             else:
-                movable = movable & ((pixels > 0) & (pixels < size)).flip(-1)
+                movable = movable & between(0, 0).flip(-1)
         return torch.where(movable, offsets, 0.0)
 
     def _to_input(self, keypoints: Tensor) -> Tensor:
-        return keypoints * torch.as_tensor(self.scale_factor, device=keypoints.device)
+        scale_x, scale_y = self.scale_factor.tolist()
+        return torch.stack([keypoints[..., 0] * scale_x, keypoints[..., 1] * scale_y], -1)

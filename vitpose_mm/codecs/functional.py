@@ -43,11 +43,11 @@ def gaussian_heatmaps(
     radius = 3 * sigma
     # Towards zero, as numpy's and Python's integer casts do.
     pixel = (keypoints + 0.5).trunc() if truncate else keypoints
-    limit = keypoints.new_tensor([width, height])
     low, high = pixel - radius, pixel + radius + 1
     if truncate:
         low, high = low.trunc(), high.trunc()
-    outside = ((low >= limit) | (high < 0) | ~keypoints.isfinite()).any(-1)  # (B, K)
+    beyond = (low[..., 0] >= width) | (low[..., 1] >= height)
+    outside = beyond | ((high < 0) | ~keypoints.isfinite()).any(-1)  # (B, K)
     drawn = (visible >= 0.5) & ~outside
 
     center = keypoints if subpixel_center else pixel
@@ -84,6 +84,7 @@ def heatmap_maxima(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is cached may be used in training later
 def blur_matrix(length: int, kernel_size: int, border: str, device: torch.device) -> Tensor:
     """OpenCV's one-dimensional Gaussian blur, border included, as a float32 (length, length) map.
 
@@ -95,8 +96,8 @@ def blur_matrix(length: int, kernel_size: int, border: str, device: torch.device
     """
     reach = kernel_size // 2
     weights = torch.from_numpy(cv2.getGaussianKernel(kernel_size, 0))[:, 0]
-    target = torch.arange(length)[:, None].expand(-1, kernel_size)
-    source = target + torch.arange(-reach, reach + 1)
+    target = torch.arange(length, device='cpu')[:, None].expand(-1, kernel_size)
+    source = target + torch.arange(-reach, reach + 1, device='cpu')
     weights = weights.expand(length, -1)
     if border == 'reflect':
         period = max(2 * (length - 1), 1)
@@ -105,7 +106,7 @@ def blur_matrix(length: int, kernel_size: int, border: str, device: torch.device
     else:
         weights = torch.where((source >= 0) & (source < length), weights, 0.0)
         source = source.clamp(0, length - 1)
-    matrix = torch.zeros(length, length, dtype=torch.float64)
+    matrix = torch.zeros(length, length, dtype=torch.float64, device='cpu')
     matrix.index_put_((target, source), weights, accumulate=True)
     return matrix.to(device, torch.float32)
 

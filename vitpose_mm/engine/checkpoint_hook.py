@@ -49,12 +49,14 @@ class AtomicCheckpointHook(CheckpointHook):
     likewise the previous best. Here files are replaced in one step, and removed after the new ones
     are complete. What a kill may leave behind is a ``.partial`` file and one outdated checkpoint.
 
-    With ``backend_args`` naming a remote store, how checkpoints are written is that store's affair.
+    With ``out_dir`` or ``backend_args`` naming a remote store, how checkpoints are written is that
+    store's affair.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if self.backend_args is None and self.file_client_args is None:
+        is_local = self.out_dir is None or '://' not in str(self.out_dir)
+        if is_local and self.backend_args is None and self.file_client_args is None:
             self.backend_args = {'backend': 'atomic_local'}
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:

@@ -98,7 +98,8 @@ class SeedAugmentation(BaseTransform):
         if not isinstance(index, SampleIndex):
             raise ValueError(
                 "SeedAugmentation needs sampler=dict(type='SeededSampler') in the data loader and "
-                f'a data set that passes its indices on, got sample_idx={index!r}.'
+                'a data set that passes its indices on (one that draws another sample where a '
+                f'pipeline returns None does not), got sample_idx={index!r}.'
             )
         seed_torch = get_worker_info() is not None
         seed_generators(

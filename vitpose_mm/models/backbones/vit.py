@@ -42,8 +42,8 @@ class ViT(BaseModule):
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
         activation_checkpointing: Recompute each block in the backward pass instead of storing what
             it needs.
-        pretrained_grid_hw: Rows and columns of positions in checkpoints to load. Only needed where
-            the grid is neither the model's own shape nor square nor 4:3.
+        pretrained_grid_hw: Rows and columns of positions in checkpoints to load that do not say so
+            themselves. Only needed where the grid is neither the model's own, nor square, nor 4:3.
         init_cfg: See mmengine's ``BaseModule``.
     """
 
@@ -92,6 +92,7 @@ class ViT(BaseModule):
         )
         self.last_norm = nn.LayerNorm(self.embed_dim, eps=1e-6)
         self._register_load_state_dict_pre_hook(self._prepare_state_dict)
+        self._register_state_dict_hook(_note_grid)
 
     def embed_patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to patch tokens (B, N, C), row by row, and their (rows, columns).
@@ -145,12 +146,19 @@ class ViT(BaseModule):
         depths.update(dict.fromkeys(self.last_norm.parameters(), len(self.blocks) + 1))
         return depths
 
-    def _prepare_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
+    def _prepare_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *_: object
+    ) -> None:
         """Resize loaded positions to this model's grid and refuse what does not fit."""
         key = prefix + 'pos_embed'
         loaded = state_dict.get(key)
-        if loaded is not None and loaded.shape[1] != self.pos_embed.shape[1]:
-            source_hw = self.pretrained_grid_hw or infer_grid(loaded.shape[1] - 1, self.grid_hw)
+        if loaded is not None:
+            # Our own files say which grid they hold, others may need to be told.
+            source_hw = local_metadata.get('grid_hw') or self.pretrained_grid_hw
+            if source_hw is None and loaded.shape[1] == self.pos_embed.shape[1]:
+                source_hw = self.grid_hw
+            elif source_hw is None:
+                source_hw = infer_grid(loaded.shape[1] - 1, self.grid_hw)
             if source_hw[0] * source_hw[1] != loaded.shape[1] - 1:
                 raise ValueError(
                     f'pretrained_grid_hw {source_hw} does not fit the {loaded.shape[1] - 1} '
@@ -159,6 +167,10 @@ class ViT(BaseModule):
             grid = resize_positions(loaded[:, 1:], source_hw, self.grid_hw)
             state_dict[key] = torch.cat([loaded[:, :1], grid], 1)
         require_exact_match(self, state_dict, prefix)
+
+
+def _note_grid(vit: ViT, _: dict, __: str, local_metadata: dict) -> None:
+    local_metadata['grid_hw'] = vit.grid_hw
 
 
 def _resolve_arch(arch: Union[str, dict]) -> dict:

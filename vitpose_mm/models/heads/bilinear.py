@@ -12,14 +12,23 @@ def _upsample_and_shift(length: int, factor: int, device: torch.device) -> Tenso
 
     Column block t holds what tap t of a convolution with zero padding sees.
     """
-    identity = torch.eye(length)[None]
+    identity = torch.eye(length, device=device)[None]
     upsampled = F.interpolate(identity, scale_factor=factor, mode='linear')[0].T
     padded = F.pad(upsampled, (0, 0, 1, 1))
     taps = [padded[tap : tap + length * factor] for tap in range(3)]
-    return torch.cat(taps, 1).to(device)
+    return torch.cat(taps, 1)
 
 
-_cached_upsample_and_shift = lru_cache(maxsize=64)(_upsample_and_shift)
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is cached may be used in training later
+def _cached_upsample_and_shift(length: int, factor: int, device: torch.device) -> Tensor:
+    return _upsample_and_shift(length, factor, device)
+
+
+def _is_compiling() -> bool:
+    if hasattr(torch.compiler, 'is_compiling'):  # torch >= 2.3
+        return torch.compiler.is_compiling()
+    return torch._dynamo.is_compiling()
 
 
 def conv3x3_after_bilinear(features: Tensor, weight: Tensor, bias: Tensor, factor: int) -> Tensor:
@@ -45,9 +54,8 @@ def conv3x3_after_bilinear(features: Tensor, weight: Tensor, bias: Tensor, facto
     projected = projected.unflatten(1, (3, 3, num_outputs))
     # (B, K, 3h, 3w): tap and pixel side by side along both axes
     projected = projected.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
-    # A compiler folds the matrices into its graph and cannot look into a cache.
-    compiling = torch.compiler.is_compiling()
-    matrix = _upsample_and_shift if compiling else _cached_upsample_and_shift
+    # A compiler cannot look into a cache; it gets the few small operations themselves.
+    matrix = _upsample_and_shift if _is_compiling() else _cached_upsample_and_shift
     rows = matrix(height, factor, features.device).to(projected.dtype)
     columns = matrix(width, factor, features.device).to(projected.dtype)
     return rows @ projected @ columns.T + bias[:, None, None]

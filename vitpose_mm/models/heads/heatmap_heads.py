@@ -172,6 +172,7 @@ class TopdownHeatmapBilinearHead(ViTPoseHead):
     """The simple decoder: ReLU, bilinear upsampling, then a 3 x 3 convolution.
 
     Source: arXiv 2204.12484, equation 4; official ``TopdownHeatmapSimpleHead`` with ``upsample=4``.
+    ``final_layer`` holds the convolution's weights but is never called: hooks on it do not fire.
 
     Args:
         in_channels: Channels of the features.
@@ -269,8 +270,9 @@ def heatmap_accuracy(
         A scalar; 0 where no keypoint counts.
     """
     predicted, wanted = heatmap_maxima(heatmaps)[0], heatmap_maxima(target)[0]
-    extent = torch.tensor(heatmaps.shape[2:], device=heatmaps.device)
-    near = ((predicted - wanted) / extent).norm(dim=-1) < threshold
+    x, y = (predicted - wanted).unbind(-1)
+    height, width = heatmaps.shape[2:]
+    near = torch.hypot(x / height, y / width) < threshold
     counted = weights > 0
     per_keypoint = (near & counted).sum(0) / counted.sum(0).clamp(min=1)
     present = counted.any(0)
