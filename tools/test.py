@@ -57,6 +57,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     engine.run_test(engine.build_runner(cfg), args.out)
+    engine.leave_processes()
 
 
 if __name__ == '__main__':

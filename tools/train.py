@@ -72,6 +72,7 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     engine.build_runner(cfg).train()
+    engine.leave_processes()
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """What surrounds the model in training: optimizer groups, seeds, checkpoints, processes."""
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
-from .distributed import prepare_environment
+from .distributed import leave_processes, prepare_environment
 from .launch import (
     build_runner,
     load_config,
@@ -23,6 +23,7 @@ __all__ = [
     'SeededSampler',
     'build_runner',
     'layer_scales',
+    'leave_processes',
     'load_config',
     'prepare_environment',
     'run_test',

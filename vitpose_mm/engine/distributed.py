@@ -65,6 +65,17 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
             )
 
 
+def leave_processes() -> None:
+    """Part from the other processes once all of them are done; call it after training or testing.
+
+    Without it, a process that ends while rank 0 still writes its last checkpoint may be aborted by
+    its own communication threads, upon which the launcher kills rank 0 in the middle of writing.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 def start_gloo(cfg: Config, launcher: str) -> None:
     """Join the processes by gloo, as mmengine's ``init_dist`` does by nccl."""
     for name, source in zip(RANK_VARIABLES['pytorch'], RANK_VARIABLES[launcher]):
