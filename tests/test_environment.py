@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vitpose_mm import cli, environment
-from vitpose_mm.environment import Finding, Probe, Subject
+from vitpose_mm import cli, doctor, environment
+from vitpose_mm.doctor import Finding, Probe, Subject
 
 FITTING = {
     'python': '3.11.7',
@@ -19,7 +19,7 @@ FITTING = {
 }
 FORKS = {**FITTING, 'mmengine': '0.10.12', 'mmcv': '2.3.6', 'mmdet': '3.5.1'}
 OLDER = {**FITTING, 'python': '3.9.18', 'torch': '2.1.0', 'mmdet': '3.2.0', 'mmpose': '1.2.0'}
-SUBJECTS = {subject.name: subject for subject in environment.SUBJECTS}
+SUBJECTS = {subject.name: subject for subject in doctor.SUBJECTS}
 
 
 def planted_module(folder: Path, name: str, content: str, version: str = '') -> dict[str, str]:
@@ -156,21 +156,21 @@ def test_the_version_is_read_from_the_module_that_an_import_finds(tmp_path, monk
     ],
 )
 def test_advice_for_import_errors(name, error, advice):
-    assert environment.advice_for(error, SUBJECTS[name]).startswith(advice)
+    assert doctor.advice_for(error, SUBJECTS[name]).startswith(advice)
 
 
 def test_a_missing_optional_module_is_no_problem():
     error = Probe({}, "ModuleNotFoundError: No module named 'mmdet'")
-    assert environment.import_finding(SUBJECTS['mmdet'], error).status == 'note'
+    assert doctor.import_finding(SUBJECTS['mmdet'], error).status == 'note'
     broken = Probe({}, "ModuleNotFoundError: No module named 'shapely'")
-    assert environment.import_finding(SUBJECTS['mmdet'], broken).status == 'problem'
+    assert doctor.import_finding(SUBJECTS['mmdet'], broken).status == 'problem'
 
 
 def test_a_probe_survives_a_crash():
-    probe = environment.run_probe('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)')
+    probe = doctor.run_probe('import os, signal; os.kill(os.getpid(), signal.SIGSEGV)')
     assert probe.error.startswith('the import crashed (SIGSEGV)')
     subject = Subject('json', 'json', 'no-such-distribution', 'json', "values['detail'] = 'x'")
-    assert environment.run_probe(environment.probe_program(subject)) == Probe(
+    assert doctor.run_probe(doctor.probe_program(subject)) == Probe(
         {'version': json.__version__, 'detail': 'x'}
     )
 
@@ -185,7 +185,7 @@ def test_a_probe_survives_a_crash():
     ],
 )
 def test_gpu_finding(torch, mmcv, status, found):
-    finding = environment.gpu_finding({'torch': Probe(torch), 'mmcv': Probe(mmcv)})
+    finding = doctor.gpu_finding({'torch': Probe(torch), 'mmcv': Probe(mmcv)})
     assert (finding.status, finding.found) == (status, found)
 
 
@@ -200,19 +200,19 @@ def test_gpu_finding(torch, mmcv, status, found):
     ],
 )
 def test_drawing_finding(numpy, mmpose, status):
-    assert environment.drawing_finding(numpy, mmpose).status == status
+    assert doctor.drawing_finding(numpy, mmpose).status == status
 
 
 def test_mim_finding(tmp_path):
     tool = tmp_path / 'train.py'
-    assert environment.mim_finding(None).status == 'note'
-    assert environment.mim_finding(tool).found == 'missing'
+    assert doctor.mim_finding(None).status == 'note'
+    assert doctor.mim_finding(tool).found == 'missing'
     tool.touch()
-    assert environment.mim_finding(tool) == Finding('tools for mim', 'in place', 'ok')
+    assert doctor.mim_finding(tool) == Finding('tools for mim', 'in place', 'ok')
 
 
 def test_table_is_aligned():
-    table = environment.format_table(
+    table = doctor.format_table(
         [Finding('a', '1.0', 'ok'), Finding('long name', '', 'problem', 'mend it')]
     )
     assert table.splitlines() == ['a          1.0  ok', 'long name       problem  mend it']
@@ -223,7 +223,7 @@ def test_doctor_finds_a_planted_failure(tmp_path, monkeypatch, capsys):
         tmp_path, 'xtcocotools', "raise ValueError('numpy.dtype size changed')"
     )
     monkeypatch.setenv('PYTHONPATH', variables['PYTHONPATH'])
-    monkeypatch.setattr(environment, 'SUBJECTS', (SUBJECTS['xtcocotools'], SUBJECTS['pycocotools']))
+    monkeypatch.setattr(doctor, 'SUBJECTS', (SUBJECTS['xtcocotools'], SUBJECTS['pycocotools']))
     assert cli.main(['doctor']) == 1
     rows = {row.split()[0]: row for row in capsys.readouterr().out.splitlines() if row}
     assert 'problem  built for another numpy: pip install --force-reinstall' in rows['xtcocotools']

@@ -9,7 +9,7 @@ from typing import Optional
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    from .environment import examine, format_table
+    from .doctor import examine, format_table
 
     print('Trying every import, which takes about half a minute ...', flush=True)
     findings = examine()
