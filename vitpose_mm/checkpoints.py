@@ -28,6 +28,19 @@ from torch import Tensor, nn
 TORCH_HAS_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6.0')
 
 
+# What reading a damaged file may raise.
+DAMAGE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    UnicodeDecodeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    zipfile.BadZipFile,
+)
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read, is not safe to read, or does not fit the model."""
 
@@ -100,9 +113,9 @@ _restricted_pickle = types.SimpleNamespace(
 
 
 def load_file(path: str, map_location: Any = 'cpu') -> Any:
-    """Read a file written by ``torch.save`` without executing anything it holds.
+    """Read a file written by ``torch.save``, or an ``.npz`` of arrays, and execute nothing in it.
 
-    Allowed are tensors, plain containers and values, numpy arrays and scalars, and mmengine's
+    Arrays of an ``.npz`` come as tensors on the CPU. In other files allowed are tensors, plain containers and values, numpy arrays and scalars, and mmengine's
     ``HistoryBuffer``. Extend the list for files you trust by ``torch.serialization.
     add_safe_globals`` (torch >= 2.6).
 
@@ -114,6 +127,9 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'checkpoint {path} does not exist')
     try:
+        if path.endswith('.npz'):
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         if TORCH_HAS_ALLOW_LIST:
             allowed = [(value, name) for name, value in ALLOWED_GLOBALS.items()]
             with torch.serialization.safe_globals(allowed):
@@ -126,7 +142,7 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
             f'{path} was not loaded: it is no checkpoint, or it holds more than tensors and plain '
             f'values and could run code ({_first_sentence(error)})'
         ) from error
-    except (RuntimeError, EOFError, OSError, UnicodeDecodeError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({_first_sentence(error)})'
         ) from error
@@ -200,7 +216,7 @@ def require_exact_match(
         if given[name].shape != wanted[name].shape
     ]
     problems = [
-        f'{title}: {_shorten(names)}'
+        f'{title}: {shorten(names)}'
         for title, names in (
             ('missing', missing),
             ('left over', given.keys() - wanted.keys()),
@@ -214,7 +230,7 @@ def require_exact_match(
         raise CheckpointError(message + '; '.join(problems) + (f'. {advice}' if advice else ''))
 
 
-def _shorten(names: Iterable[str], limit: int = 8) -> str:
+def shorten(names: Iterable[str], limit: int = 8) -> str:
     names = sorted(names)
     more = f' and {len(names) - limit} more' if len(names) > limit else ''
     return ', '.join(names[:limit]) + more

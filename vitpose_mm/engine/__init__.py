@@ -12,6 +12,7 @@ from .launch import (
 )
 from .layer_decay import LayerDepthDecayOptimWrapperConstructor, layer_scales
 from .reproducibility import SampleIndex, SeedAugmentation, SeededSampler, SeedIterationHook
+from .validation_loss import ValidationLossHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -21,6 +22,7 @@ __all__ = [
     'SeedAugmentation',
     'SeedIterationHook',
     'SeededSampler',
+    'ValidationLossHook',
     'build_runner',
     'layer_scales',
     'leave_processes',
