@@ -94,6 +94,23 @@ def test_recipe_of_the_paper(arch, decoder):
     assert scales[model.backbone.pos_embed] == pytest.approx(layer_decay ** (depth + 1))
 
 
+def test_recipe_of_the_example_for_own_data(monkeypatch):
+    monkeypatch.setenv('DATA_ROOT', '/people')
+    name = 'custom/vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py'
+    cfg = Config.fromfile(CONFIGS / name)
+    assert cfg.train_dataloader.dataset.data_root == '/people/'
+    assert cfg.val_dataloader.dataset.data_root == '/people/'
+    assert cfg.val_evaluator.ann_file == '/people/person_keypoints_val.json'
+    assert cfg.val_dataloader.dataset.bbox_file is None
+    assert (cfg.train_dataloader.batch_size, cfg.train_cfg.max_epochs) == (64, 10)
+    assert cfg.optim_wrapper.optimizer.lr == 1e-3
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.8
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    warm_up, steps = cfg.param_scheduler
+    assert (warm_up.end, steps.milestones) == (70, [7, 9])
+    assert cfg.model.test_cfg.flip_test
+
+
 @pytest.mark.parametrize('name', DETECTION)
 def test_detection_config_builds(name):
     cfg = Config.fromfile(CONFIGS / name)

@@ -8,12 +8,12 @@ import pytest
 from mmengine.config import Config
 from scipy.io import savemat
 
+from vitpose_mm.conversion import convert_file
 from vitpose_mm.engine import build_runner
 
-CONFIG = (
-    Path(__file__).resolve().parents[1]
-    / 'configs/body/vitpose_small_simple_8xb64-210e_coco-256x192.py'
-)
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+CONFIG = CONFIGS / 'body/vitpose_small_simple_8xb64-210e_coco-256x192.py'
+CUSTOM_CONFIG = CONFIGS / 'custom/vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py'
 UPPER_NECK, HEAD_TOP = 8, 9  # MPII's joints
 
 
@@ -105,3 +105,31 @@ def test_trains_and_evaluates(describe, real_data_dir, tmp_path):
         value = scalars[f'val/{metric}'].current()
         print(f'{describe.__name__}: loss {first:.5f} -> {last:.5f}, {metric} {value:.3f}')
         assert value >= 0
+
+
+def test_own_data_from_a_converted_encoder(real_data_dir, real_weights_dir, tmp_path, monkeypatch):
+    """The example config, its data root given from outside, in its real shape."""
+    convert_file(real_weights_dir / 'deit_tiny_patch16_224.npz', tmp_path / 'deit.pth')
+    monkeypatch.setenv('DATA_ROOT', str(real_data_dir / 'coco_persons'))
+    cfg = Config.fromfile(CUSTOM_CONFIG)
+    cfg.work_dir = str(tmp_path / 'work')
+    cfg.randomness = dict(seed=0)
+    cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'deit.pth')
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4)
+    cfg.optim_wrapper.optimizer.lr = 1e-5
+    cfg.param_scheduler = None
+    cfg.default_hooks.checkpoint = None
+    cfg.default_hooks.logger.interval = 1
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.update(batch_size=4, num_workers=0, persistent_workers=False)
+        loader.dataset.indices = 16
+    cfg.test_dataloader = cfg.test_evaluator = cfg.test_cfg = None
+
+    runner = build_runner(cfg)
+    runner.train()
+    scalars = runner.message_hub.log_scalars
+    losses = scalars['train/loss_kpt'].data[0]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    assert 0 < scalars['val/loss_kpt'].current() < losses[0]
+    assert scalars['val/coco/AP'].current() >= 0

@@ -56,7 +56,7 @@ def main() -> None:
         engine.prepare_environment(cfg, args.launcher)
     except ValueError as error:
         parser.error(str(error))
-    engine.run_test(engine.build_runner(cfg), args.out)
+    engine.run_test(engine.build_runner(cfg, 'test'), args.out)
     engine.leave_processes()
 
 

@@ -71,7 +71,7 @@ def main() -> None:
         engine.prepare_environment(cfg, args.launcher)
     except ValueError as error:
         parser.error(str(error))
-    engine.build_runner(cfg).train()
+    engine.build_runner(cfg, 'train').train()
     engine.leave_processes()
 
 

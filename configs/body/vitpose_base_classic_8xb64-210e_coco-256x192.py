@@ -17,8 +17,12 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=512)  # 8 GPUs x 64
 
-# --- reproducibility: the same seed gives the same run, also after a resume ---
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='SeedIterationHook')]
+# --- hooks: the same seed gives the same run, also after a resume; unusable data are named ---
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(type='SeedIterationHook'),
+    dict(type='CheckDataHook'),
+]
 default_hooks = dict(
     checkpoint=dict(
         type='AtomicCheckpointHook', save_best='coco/AP', rule='greater', max_keep_ckpts=1
@@ -30,7 +34,7 @@ codec = dict(type='BatchedUDPHeatmap', input_size=(192, 256), heatmap_size=(48, 
 model = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(
-        type='PoseDataPreprocessor',
+        type='StackedPoseDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
@@ -46,24 +50,25 @@ dataset_type = 'CocoDataset'
 data_mode = 'topdown'
 train_pipeline = [
     dict(type='SeedAugmentation'),
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
+    dict(type='FastRandomFlip', direction='horizontal'),
     dict(type='RandomHalfBody'),
-    dict(type='RandomBBoxTransform'),
+    dict(type='FastRandomBBoxTransform'),
     dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
-    dict(type='PackPoseInputs', pack_transformed=True),  # the head makes the targets
+    dict(type='PackPersonInputs', pack_transformed=True),  # the head makes the targets
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
     dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
-    dict(type='PackPoseInputs'),
+    dict(type='PackPersonInputs'),
 ]
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='stacked_collate'),
     sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -78,6 +83,7 @@ val_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
+    collate_fn=dict(type='stacked_collate'),
     drop_last=False,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
     dataset=dict(

@@ -15,6 +15,7 @@ auto_scale_lr = dict(base_batch_size=64)
 custom_hooks = [
     dict(type='SyncBuffersHook'),
     dict(type='SeedIterationHook'),
+    dict(type='CheckDataHook'),
     dict(type='ValidationLossHook'),
 ]
 
@@ -34,10 +35,10 @@ model = dict(
 # --- data ---
 data_root = '{{$DATA_ROOT:data/persons}}/'
 val_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
     dict(type='TopdownAffine', input_size=(192, 256), use_udp=True),
-    dict(type='PackPoseInputs', pack_transformed=True),  # for ValidationLossHook
+    dict(type='PackPersonInputs', pack_transformed=True),  # for ValidationLossHook
 ]
 train_dataloader = dict(
     dataset=dict(

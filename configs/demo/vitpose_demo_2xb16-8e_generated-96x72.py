@@ -32,18 +32,20 @@ model = dict(
 data_root = 'data/generated_persons/'
 train_pipeline = [
     dict(type='SeedAugmentation'),
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
-    dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', shift_factor=0.06, scale_factor=(0.9, 1.15), rotate_prob=0.0),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
+    dict(type='FastRandomFlip', direction='horizontal'),
+    dict(
+        type='FastRandomBBoxTransform', shift_factor=0.06, scale_factor=(0.9, 1.15), rotate_prob=0.0
+    ),
     dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
-    dict(type='PackPoseInputs', pack_transformed=True),
+    dict(type='PackPersonInputs', pack_transformed=True),
 ]
 val_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
     dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
-    dict(type='PackPoseInputs'),
+    dict(type='PackPersonInputs'),
 ]
 train_dataloader = dict(
     batch_size=16,

@@ -162,3 +162,14 @@ def test_a_head_of_other_keypoints_is_refused_with_advice():
     state_dict = build('classic', out_channels=7).state_dict()
     with pytest.raises(CheckpointError, match=r"final_layer.weight \(7, .*prefix='backbone.'"):
         build('classic').load_state_dict(state_dict, strict=False)
+
+
+@pytest.mark.parametrize(
+    'head',
+    ['TopdownHeatmapSimpleHead', 'TopdownHeatmapBilinearHead', 'TopdownHeatmapPixelShuffleHead'],
+)
+def test_features_of_another_width_are_refused(head):
+    decoder = MODELS.build(dict(type=head, in_channels=32, out_channels=17))
+    message = 'features of 48 channels, but model.head.in_channels is 32'
+    with pytest.raises(ValueError, match=message):
+        decoder((torch.zeros(1, 48, 4, 3),))

@@ -9,6 +9,8 @@ import cv2
 import torch
 from torch import Tensor
 
+from vitpose_mm.torch_versions import is_compiling
+
 
 def gaussian_heatmaps(
     keypoints: Tensor,
@@ -74,12 +76,15 @@ def heatmap_maxima(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         Pixel (B, K, 2) as integers, and value (B, K). Where the value is not above zero, and where
         it is NaN, the pixel is (-1, -1), as in mmpose and the official code.
     """
-    row_maxima = heatmaps.amax(-1)  # vectorised, unlike an argmax over all pixels
-    y = row_maxima.argmax(-1, keepdim=True)  # (B, K, 1)
-    row = heatmaps.gather(2, y[..., None].expand(-1, -1, -1, heatmaps.shape[-1]))[:, :, 0]
-    x = row.argmax(-1, keepdim=True)
-    values = row.gather(-1, x)
-    pixels = torch.cat([x, y], -1)
+    flat = heatmaps.flatten(2)
+    if heatmaps.device.type == 'cpu' and not is_compiling():
+        # numpy's argmax is vectorised, torch's on the CPU is not
+        index = torch.from_numpy(flat.detach().float().numpy().argmax(-1))[..., None]
+        values = flat.gather(-1, index)
+    else:
+        values, index = flat.max(-1, keepdim=True)
+    width = heatmaps.shape[-1]
+    pixels = torch.cat([index % width, index.div(width, rounding_mode='floor')], -1)
     return torch.where(values > 0, pixels, -1), values[..., 0]
 
 
@@ -111,6 +116,29 @@ def blur_matrix(length: int, kernel_size: int, border: str, device: torch.device
     return matrix.to(device, torch.float32)
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def blur_taps(
+    length: int, kernel_size: int, reach: int, border: str, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What the blur of each pixel and its neighbours along one axis needs.
+
+    Returns:
+        First pixel (length,) of a window that holds all that is needed, and weights
+        (length, 2 * reach + 1, size of the window) of the blurred neighbours, edges repeated.
+    """
+    size = min(2 * (reach + kernel_size // 2) + 1, length)
+    center = torch.arange(length, device='cpu')
+    first = (center - size // 2).clamp(0, length - size)
+    neighbours = (center[:, None] + torch.arange(-reach, reach + 1, device='cpu')).clamp(
+        0, length - 1
+    )
+    window = first[:, None] + torch.arange(size, device='cpu')
+    matrix = blur_matrix(length, kernel_size, border, torch.device('cpu'))
+    weights = matrix[neighbours[:, :, None], window[:, None, :]]
+    return first.to(device), weights.to(device)
+
+
 def blur_around(
     heatmaps: Tensor, pixels: Tensor, kernel_size: int, reach: int, border: str
 ) -> Tensor:
@@ -121,7 +149,7 @@ def blur_around(
 
     Args:
         heatmaps: (B, K, H, W).
-        pixels: (B, K, 2) integer (x, y), clamped into the heatmap.
+        pixels: (B, K, 2) integer (x, y) inside the heatmap; -1 counts as 0.
         kernel_size: See :func:`blur_matrix`.
         reach: Neighbours on each side.
         border: See :func:`blur_matrix`.
@@ -129,27 +157,18 @@ def blur_around(
     Returns:
         (B, K, 2 * reach + 1, 2 * reach + 1) float32, rows first.
     """
-    batch, num_keypoints, height, width = heatmaps.shape
-    support = 2 * (reach + kernel_size // 2) + 1
-    offsets = torch.arange(-reach, reach + 1, device=heatmaps.device)
-
-    def taps(axis: int, length: int) -> tuple[Tensor, Tensor]:
-        """Weights (B*K, 2r+1, S) and their pixels (B*K, S) along one axis."""
-        span = min(support, length)
-        center = pixels[..., axis].reshape(-1, 1).clamp(0, length - 1)
-        start = (center - support // 2).clamp(0, length - span)
-        source = start + torch.arange(span, device=heatmaps.device)
-        matrix = blur_matrix(length, kernel_size, border, heatmaps.device)
-        target = (center + offsets).clamp(0, length - 1)
-        return matrix[target[:, :, None], source[:, None, :]], source
-
-    row_weights, rows = taps(1, height)
-    column_weights, columns = taps(0, width)
-    maps = torch.arange(batch * num_keypoints, device=heatmaps.device)
-    index = (maps[:, None] * height + rows)[:, :, None] * width + columns[:, None, :]
-    patches = heatmaps.reshape(-1)[index].float()  # (B*K, S, S)
-    blurred = row_weights @ patches @ column_weights.transpose(1, 2)
-    return blurred.unflatten(0, (batch, num_keypoints))
+    height, width = heatmaps.shape[2:]
+    x, y = pixels.flatten(0, 1).clamp_min(0).unbind(-1)  # each (B*K,)
+    first_row, row_weights = blur_taps(height, kernel_size, reach, border, heatmaps.device)
+    first_column, column_weights = blur_taps(width, kernel_size, reach, border, heatmaps.device)
+    windows = heatmaps.flatten(0, 1).unfold(1, row_weights.shape[2], 1)
+    windows = windows.unfold(2, column_weights.shape[2], 1)  # a view (B*K, ., ., rows, columns)
+    maps = torch.arange(len(x), device=heatmaps.device)
+    patches = windows[maps, first_row[y], first_column[x]].float()
+    blurred = (
+        row_weights.index_select(0, y) @ patches @ column_weights.index_select(0, x).transpose(1, 2)
+    )
+    return blurred.unflatten(0, heatmaps.shape[:2])
 
 
 def blurred_maximum(heatmaps: Tensor, kernel_size: int) -> Tensor:

@@ -1,6 +1,7 @@
 """What surrounds the model in training: optimizer groups, seeds, checkpoints, processes."""
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
+from .data_check import CheckDataHook, check_annotation_files
 from .distributed import leave_processes, prepare_environment
 from .launch import (
     build_runner,
@@ -17,6 +18,7 @@ from .validation_loss import ValidationLossHook
 __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
+    'CheckDataHook',
     'LayerDepthDecayOptimWrapperConstructor',
     'SampleIndex',
     'SeedAugmentation',
@@ -24,6 +26,7 @@ __all__ = [
     'SeededSampler',
     'ValidationLossHook',
     'build_runner',
+    'check_annotation_files',
     'layer_scales',
     'leave_processes',
     'load_config',

@@ -1,5 +1,6 @@
 """Checkpoints that are written whole or not at all."""
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,9 @@ class AtomicLocalBackend(LocalBackend):
 
     The content goes to ``<path>.partial``, which then takes the place of ``path``. Whoever reads
     ``path``, also after a crash or with a full disk, finds the old content or the new.
+
+    Raises:
+        OSError: Nothing was written, as for lack of space; ``path`` is as it was.
     """
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
@@ -27,10 +31,16 @@ class AtomicLocalBackend(LocalBackend):
                 # else the new name may reach the disk before the content
                 os.fsync(file.fileno())
             os.replace(partial, filepath)
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 os.remove(partial)
-            raise
+            if not isinstance(error, OSError):
+                raise
+            message = (
+                f'{filepath} could not be written ({error.strerror or error}); files written '
+                'before, also of this name, are untouched'
+            )
+            raise OSError(error.errno or errno.EIO, message) from error
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

@@ -11,6 +11,8 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from .data_check import build_loops, check_annotation_files
+
 METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
 PICKLE_SUFFIXES = ('.pkl', '.pickle')
 
@@ -131,9 +133,22 @@ def set_visualization(
     )
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the runner of a config; first :func:`prepare_environment` if there is a launcher."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+def build_runner(cfg: Config, mode: Optional[str] = None) -> Runner:
+    """Build the runner of a config; first :func:`prepare_environment` if there is a launcher.
+
+    Args:
+        mode: What for, 'train' or 'test': then its data sets are built at once, too. By default
+            they are read when they are needed, and errors in them may name no file.
+
+    Raises:
+        ValueError: An annotation file cannot be read or holds nobody.
+    """
+    if mode is not None:
+        check_annotation_files(cfg, mode)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if mode is not None:
+        build_loops(runner, mode)
+    return runner
 
 
 def run_test(runner: Runner, out: Optional[str] = None) -> dict:

@@ -1,4 +1,5 @@
 from .backbones import ViT
+from .data_preprocessor import StackedPoseDataPreprocessor
 from .heads import (
     TopdownHeatmapBilinearHead,
     TopdownHeatmapPixelShuffleHead,
@@ -6,6 +7,7 @@ from .heads import (
 )
 
 __all__ = [
+    'StackedPoseDataPreprocessor',
     'TopdownHeatmapBilinearHead',
     'TopdownHeatmapPixelShuffleHead',
     'TopdownHeatmapSimpleHead',

@@ -1,3 +1,4 @@
+from numbers import Integral
 from typing import Optional, Union
 
 import torch
@@ -71,10 +72,12 @@ class ViT(BaseModule):
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         self.embed_dim = arch['embed_dim']
         self.activation_checkpointing = activation_checkpointing
-        self.pretrained_grid_hw = pretrained_grid_hw and tuple(pretrained_grid_hw)
+        if pretrained_grid_hw is not None:
+            pretrained_grid_hw = _require_hw('pretrained_grid_hw', pretrained_grid_hw)
+        self.pretrained_grid_hw = pretrained_grid_hw
 
         self.patch_embed = PatchEmbedding(self.embed_dim, patch_size, ratio, patch_padding)
-        self.grid_hw = self.patch_embed.grid_hw(tuple(img_size))
+        self.grid_hw = self.patch_embed.grid_hw(_require_hw('img_size', img_size))
         # The first position belongs to a class token that ViTPose does not have.
         num_positions = 1 + self.grid_hw[0] * self.grid_hw[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, self.embed_dim))
@@ -175,11 +178,26 @@ def _note_grid(vit: ViT, _: dict, __: str, local_metadata: dict) -> None:
 
 def _resolve_arch(arch: Union[str, dict]) -> dict:
     if isinstance(arch, str):
-        if arch not in ARCHITECTURES:
-            raise ValueError(f'arch must be one of {list(ARCHITECTURES)} or a dict, got {arch!r}')
-        arch = ARCHITECTURES[arch]
+        arch = ARCHITECTURES.get(arch, arch)
+    if not isinstance(arch, dict):
+        raise ValueError(f'arch must be one of {list(ARCHITECTURES)} or a dict, got {arch!r}')
     arch = {'mlp_ratio': 4.0, **arch}
     expected = {'embed_dim', 'depth', 'num_heads', 'mlp_ratio'}
     if set(arch) != expected:
         raise ValueError(f'arch as a dict must have the keys {sorted(expected)}, got {arch}')
+    for name, value in arch.items():
+        allowed = (int, float) if name == 'mlp_ratio' else int
+        if not isinstance(value, allowed) or value <= 0:
+            kind = 'number' if name == 'mlp_ratio' else 'whole number'
+            raise ValueError(f'{name} in arch must be a positive {kind}, got {value!r}')
     return arch
+
+
+def _require_hw(name: str, value: object) -> tuple[int, int]:
+    if not (
+        isinstance(value, (tuple, list))
+        and len(value) == 2
+        and all(isinstance(side, Integral) for side in value)
+    ):
+        raise ValueError(f'{name} must be two whole numbers (height, width), got {value!r}')
+    return tuple(value)

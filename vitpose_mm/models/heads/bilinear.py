@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitpose_mm.torch_versions import is_compiling
+
 
 def _upsample_and_shift(length: int, factor: int, device: torch.device) -> Tensor:
     """Matrix (length * factor, 3 * length): upsample, then look one pixel back, here, and ahead.
@@ -23,12 +25,6 @@ def _upsample_and_shift(length: int, factor: int, device: torch.device) -> Tenso
 @torch.inference_mode(False)  # what is cached may be used in training later
 def _cached_upsample_and_shift(length: int, factor: int, device: torch.device) -> Tensor:
     return _upsample_and_shift(length, factor, device)
-
-
-def _is_compiling() -> bool:
-    if hasattr(torch.compiler, 'is_compiling'):  # torch >= 2.3
-        return torch.compiler.is_compiling()
-    return torch._dynamo.is_compiling()
 
 
 def conv3x3_after_bilinear(features: Tensor, weight: Tensor, bias: Tensor, factor: int) -> Tensor:
@@ -55,7 +51,7 @@ def conv3x3_after_bilinear(features: Tensor, weight: Tensor, bias: Tensor, facto
     # (B, K, 3h, 3w): tap and pixel side by side along both axes
     projected = projected.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
     # A compiler cannot look into a cache; it gets the few small operations themselves.
-    matrix = _upsample_and_shift if _is_compiling() else _cached_upsample_and_shift
+    matrix = _upsample_and_shift if is_compiling() else _cached_upsample_and_shift
     rows = matrix(height, factor, features.device).to(projected.dtype)
     columns = matrix(width, factor, features.device).to(projected.dtype)
     return rows @ projected @ columns.T + bias[:, None, None]

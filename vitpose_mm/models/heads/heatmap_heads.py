@@ -43,6 +43,20 @@ class ViTPoseHead(HeatmapHead):
         super().__init__(in_channels, out_channels, loss=loss, decoder=decoder, **layers)
         self._register_load_state_dict_pre_hook(self._check_state_dict)
 
+    def last_features(self, feats: tuple[Tensor]) -> Tensor:
+        """The last feature map (B, C, h, w), which the decoder works on.
+
+        Raises:
+            ValueError: C is not ``in_channels``.
+        """
+        features = feats[-1]
+        if features.shape[1] != self.in_channels:
+            raise ValueError(
+                f'the backbone gives features of {features.shape[1]} channels, but '
+                f'model.head.in_channels is {self.in_channels}'
+            )
+        return features
+
     def loss(
         self,
         feats: tuple[Tensor],
@@ -166,6 +180,10 @@ class TopdownHeatmapSimpleHead(ViTPoseHead):
             init_cfg=init_cfg,
         )
 
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
+        """Features (B, C, h, w), the last of a tuple, to heatmaps (B, K, 4h, 4w)."""
+        return super().forward((self.last_features(feats),))
+
 
 @MODELS.register_module()
 class TopdownHeatmapBilinearHead(ViTPoseHead):
@@ -207,7 +225,10 @@ class TopdownHeatmapBilinearHead(ViTPoseHead):
     def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Features (B, C, h, w), the last of a tuple, to heatmaps (B, K, h * upsample, ...)."""
         return conv3x3_after_bilinear(
-            F.relu(feats[-1]), self.final_layer.weight, self.final_layer.bias, self.upsample
+            F.relu(self.last_features(feats)),
+            self.final_layer.weight,
+            self.final_layer.bias,
+            self.upsample,
         )
 
 
@@ -249,7 +270,7 @@ class TopdownHeatmapPixelShuffleHead(ViTPoseHead):
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Features (B, C, h, w), the last of a tuple, to heatmaps (B, K, h * upsample, ...)."""
-        return self.pixel_shuffle(self.final_layer(feats[-1]))
+        return self.pixel_shuffle(self.final_layer(self.last_features(feats)))
 
 
 def heatmap_accuracy(
