@@ -73,7 +73,7 @@ def test_metadata_pins_no_openmmlab_distribution(wheel):
 
 def test_wheel_holds_what_mim_looks_for(wheel):
     names = wheel.namelist()
-    sources = [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'tools').glob('*.*')]
+    sources = [*(ROOT / 'configs').rglob('*.py'), *(ROOT / 'tools').rglob('*.[ps][yh]')]
     expected = {f'vitpose_mm/.mim/{source.relative_to(ROOT)}' for source in sources}
     assert {'vitpose_mm/.mim/tools/train.py', 'vitpose_mm/.mim/tools/test.py'} <= expected
     assert expected | {'vitpose_mm/.mim/model-index.yml'} == {
