@@ -26,6 +26,10 @@ PACKAGES = ('mmengine', 'mmcv', 'mmpose', 'mmpretrain', 'numpy', 'opencv-python'
 PEER_CONFIG = (
     'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py'
 )
+OUR_CONFIG = (
+    Path(__file__).resolve().parents[1]
+    / 'configs/body/vitpose_small_classic_8xb64-210e_coco-256x192.py'
+)
 OURS, PEER = 'vitpose_mm', 'mmpose'
 
 

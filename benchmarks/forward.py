@@ -1,10 +1,10 @@
 """Forward of ViTPose-S: ours, mmpose's port, and ours with attention written out."""
 
 import copy
-from pathlib import Path
 
 import torch
 from common import (
+    OUR_CONFIG,
     OURS,
     PEER,
     Report,
@@ -18,9 +18,6 @@ from torch import Tensor
 
 from vitpose_mm.analysis import build_model
 from vitpose_mm.models.layers import Attention
-
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/body/vitpose_small_classic_8xb64-210e_coco-256x192.py'
 
 
 class PlainAttention(Attention):
@@ -46,7 +43,7 @@ def randomise(model: torch.nn.Module) -> None:
 def main() -> None:
     args = parse_arguments('Time the forward of ViTPose-S with the classic decoder.', rounds=30)
     torch.manual_seed(0)
-    ours = build_model(Config.fromfile(ROOT / CONFIG)).eval()
+    ours = build_model(Config.fromfile(OUR_CONFIG)).eval()
     randomise(ours)
     plain = copy.deepcopy(ours)
     for module in plain.modules():

@@ -1,10 +1,10 @@
 """Training step of ViTPose-S: ours against mmpose's port, time and memory."""
 
 import copy
-from pathlib import Path
 
 import torch
 from common import (
+    OUR_CONFIG,
     OURS,
     PEER,
     Report,
@@ -18,8 +18,6 @@ from mmengine.config import Config
 from vitpose_mm.analysis import TrainingStep, peak_memory
 from vitpose_mm.analysis.training_step import COUNTED
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/body/vitpose_small_classic_8xb64-210e_coco-256x192.py'
 OPTIMIZER = dict(
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.1),
     clip_grad=dict(max_norm=1.0, norm_type=2),
@@ -30,7 +28,7 @@ CPU = torch.device('cpu')
 def build_steps(batch_size: int, drop_path: bool) -> dict[str, TrainingStep]:
     """Both sides with the same weights, people and optimizer."""
     steps = {}
-    for name, cfg in ((OURS, Config.fromfile(ROOT / CONFIG)), (PEER, peer_config())):
+    for name, cfg in ((OURS, Config.fromfile(OUR_CONFIG)), (PEER, peer_config())):
         cfg = copy.deepcopy(cfg)
         # one group of parameters on both sides: their constructors do not make the same ones
         cfg.optim_wrapper = copy.deepcopy(OPTIMIZER)

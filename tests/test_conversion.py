@@ -7,7 +7,7 @@ from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 
 from vitpose_mm.checkpoints import CheckpointError, load_file
-from vitpose_mm.conversion import convert_file, convert_timm
+from vitpose_mm.conversion import advice_on_heads, convert_file, convert_timm
 
 
 def small_vit(**options) -> BaseModule:
@@ -67,8 +67,15 @@ def test_files_with_and_without_wrapper(wrapper, tmp_path):
 def test_what_is_not_such_an_encoder_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match='not of a timm or DeiT encoder: dist_token'):
         convert_timm({**timm_state(), 'dist_token': torch.zeros(1, 1, 32)})
-    with pytest.raises(CheckpointError, match='has cls_token and pos_embed'):
+    with pytest.raises(CheckpointError, match=r'is missing: backbone\.blocks\.0.*more'):
         convert_timm({'norm.weight': torch.zeros(3)})
+    truncated = {k: v for k, v in timm_state().items() if 'blocks.1' not in k}
+    with pytest.raises(CheckpointError, match=r'is missing: backbone\.blocks\.1\.attn'):
+        convert_timm(truncated)
+    with pytest.raises(CheckpointError, match='is missing: cls_token'):
+        convert_timm({k: v for k, v in timm_state().items() if k != 'cls_token'})
+    with pytest.raises(CheckpointError, match=r'16 positions.*no_embed_class'):
+        convert_timm({**timm_state(), 'pos_embed': torch.zeros(1, 16, 32)})
     with pytest.raises(FileNotFoundError, match=r'nothing\.pth does not exist'):
         convert_file(tmp_path / 'nothing.pth', tmp_path / 'ours.pth')
     torch.save(dict(epoch=3), tmp_path / 'other.pth')
@@ -78,3 +85,9 @@ def test_what_is_not_such_an_encoder_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r'objects\.npz'):
         convert_file(tmp_path / 'objects.npz', tmp_path / 'ours.pth')
     assert not (tmp_path / 'ours.pth').exists()
+
+
+def test_a_width_that_has_two_numbers_of_heads_is_pointed_out():
+    state = {'backbone.pos_embed': torch.zeros(1, 197, 384)}
+    assert 'num_heads=6' in advice_on_heads(state)
+    assert advice_on_heads({'backbone.pos_embed': torch.zeros(1, 197, 192)}) is None

@@ -56,7 +56,10 @@ def main() -> None:
         engine.prepare_environment(cfg, args.launcher)
     except ValueError as error:
         parser.error(str(error))
-    engine.run_test(engine.build_runner(cfg, 'test'), args.out)
+    try:
+        engine.run_test(engine.build_runner(cfg, 'test'), args.out)
+    except engine.DataError as error:
+        parser.error(str(error))
     engine.leave_processes()
 
 

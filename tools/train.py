@@ -71,7 +71,10 @@ def main() -> None:
         engine.prepare_environment(cfg, args.launcher)
     except ValueError as error:
         parser.error(str(error))
-    engine.build_runner(cfg, 'train').train()
+    try:
+        engine.build_runner(cfg, 'train').train()
+    except engine.DataError as error:
+        parser.error(str(error))
     engine.leave_processes()
 
 

@@ -129,6 +129,8 @@ def load_file(path: str, map_location: Any = 'cpu') -> Any:
             f'{path} was not loaded: it is no checkpoint, or it holds more than tensors and plain '
             f'values and could run code ({_first_sentence(error)})'
         ) from error
+    except (MemoryError, PermissionError, torch.cuda.OutOfMemoryError):
+        raise
     except Exception as error:  # damage shows as anything, from EOFError to AssertionError
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({_first_sentence(error)})'

@@ -5,7 +5,8 @@
 _base_ = ['../body/vitpose_small_simple_8xb64-210e_coco-256x192.py']
 
 # --- schedule: 10 epochs of 70 steps on 4500 people ---
-train_cfg = dict(max_epochs=10, val_interval=10)
+train_cfg = dict(max_epochs=10, val_interval=2)
+default_hooks = dict(checkpoint=dict(interval=1))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=70, start_factor=0.001, by_epoch=False),

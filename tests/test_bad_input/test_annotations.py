@@ -9,6 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.runner.runner import _SlicedDataset
 from mmpose.registry import DATASETS, KEYPOINT_CODECS
 from tiny_training import finish, start_tool
 
@@ -212,7 +213,7 @@ BAD = {
     'inf in a keypoint': (set_keypoint(3, INF, 2), r'keypoint 2 is \[3.0, inf\], must be finite'),
     'nan as visibility': (set_keypoint(3, 5, NAN), 'visibilities must not be negative or NaN'),
     'negative visibility': (set_keypoint(3, 5, -1), r'negative or NaN, got \[1.0, 1.0, -1.0, 1.0'),
-    'nan in a box': (set_box(NAN, 5, 9, 9), r'box .* \(nan, 5.0, nan, 14.0\) must be finite'),
+    'nan in a box': (set_box(NAN, 5, 9, 9), r'box .* \[nan, 5.0, nan, 14.0\] is not finite'),
 }
 
 
@@ -235,9 +236,14 @@ def test_boxes_without_area_among_detections_are_listed(cfg, coco):
     detected = build(cfg, bbox_file=str(coco / 'boxes.json'), test_mode=True)
     with pytest.raises(
         ValueError,
-        match=r'1 of 10 people .*\n  annotation 9, .*/009.png: box .* \(5.0, 5.0, 5.0, 14.0\) must',
+        match=r'1 of 10 people .*\n  annotation 9, .*009.png: box .* \[5.0, 5.0, 5.0, 14.0\] has no',
     ):
         check_dataset(detected)
+    boxes = [dict(image_id=0, category_id=1, score=0.9, bbox=[96, 5, 9, 9])]
+    (coco / 'boxes.json').write_text(json.dumps(boxes))
+    outside = build(cfg, bbox_file=str(coco / 'boxes.json'), test_mode=True)
+    with pytest.raises(ValueError, match=r'lies outside of the image of 96 x 96 px'):
+        check_dataset(outside)
 
 
 def test_boxes_without_area_among_annotations_are_left_out_by_mmpose(cfg, coco, logged):
@@ -288,7 +294,7 @@ def test_the_tool_ends_with_the_error(cfg, coco):
     change(coco, set_keypoint(NAN, 5, 2))
     cfg.custom_hooks.append(dict(type='CheckDataHook'))
     cfg.dump(coco / 'config.py')
-    output = finish(start_tool('train.py', coco / 'config.py'), returncode=1)
+    output = finish(start_tool('train.py', coco / 'config.py'), returncode=2)
     assert 'keypoint 2 is [nan, 5.0], must be finite' in output.rstrip().splitlines()[-1]
 
 
@@ -328,13 +334,16 @@ def wrap(cfg, kind: str):
         return ConcatDataset([build(cfg), build(cfg)])
     if kind == 'RepeatDataset':
         return RepeatDataset(build(cfg), times=3)
+    if kind == 'part':  # as num_batch_per_epoch makes it
+        return _SlicedDataset(build(cfg), 8)
     parts = [cfg.train_dataloader.dataset.to_dict()] * 2
     metainfo = dict(from_file='configs/_base_/datasets/coco.py')
     return DATASETS.build(dict(type='CombinedDataset', metainfo=metainfo, datasets=parts))
 
 
 @pytest.mark.parametrize(
-    ('kind', 'count'), [('ConcatDataset', 2), ('RepeatDataset', 1), ('CombinedDataset', 2)]
+    ('kind', 'count'),
+    [('ConcatDataset', 2), ('RepeatDataset', 1), ('CombinedDataset', 2), ('part', 1)],
 )
 def test_wrapped_data_sets_are_checked(cfg, coco, logged, kind, count):
     CheckDataHook().before_train(runner_for(wrap(cfg, kind)))
@@ -359,6 +368,7 @@ def test_other_data_sets_are_left_alone(cfg, coco, logged):
     assert logged == [f'{coco}/annotations.json: 10 samples']
     CheckDataHook().before_train(runner_for(torch.utils.data.TensorDataset(torch.zeros(3))))
     CheckDataHook().before_train(runner_for([1, 2]))
+    assert logged[1:] == ['TensorDataset: not checked', 'list: not checked']
     assert list(leaves([1, 2])) == []
 
 

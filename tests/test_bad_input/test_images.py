@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import mmcv
@@ -207,11 +208,16 @@ def test_same_keys_as_load_image(coco, source):
     assert ours == theirs
 
 
-def test_files_of_other_stores_are_read(coco):
-    # a path with a scheme, and backend_args
-    local = LoadCheckedImage(backend_args={'backend': 'local'})
+def test_files_of_other_stores_are_read(coco, monkeypatch):
     path = str(coco / '000.png')
+    local = LoadCheckedImage(backend_args={'backend': 'local'})
     assert np.array_equal(local(dict(img_path=path))['img'], cv2.imread(path))
+    asked = []
+    data = (coco / '000.png').read_bytes()
+    monkeypatch.setattr(loading.fileio, 'get', lambda name, **_: asked.append(name) or data)
+    remote = LoadCheckedImage()(dict(img_path='s3://people/000.png'))
+    assert asked == ['s3://people/000.png']
+    assert np.array_equal(remote['img'], cv2.imread(path))
 
 
 @pytest.mark.parametrize(
@@ -350,3 +356,9 @@ def test_an_evaluation_leaves_nobody_out(cfg):
 def test_without_a_data_set_there_is_no_substitute():
     with pytest.raises(ImageError, match=r'image nowhere.jpg cannot be read'):
         LoadCheckedImage(on_error='skip')(dict(img_path='nowhere.jpg'))
+
+
+def test_joined_data_sets_have_no_sample_before():
+    results = dict(img_path='nowhere.jpg', dataset=SimpleNamespace(datasets=[]))
+    with pytest.raises(ValueError, match='belongs into the pipelines of the data sets in a Simple'):
+        LoadCheckedImage(on_error='skip')(results)

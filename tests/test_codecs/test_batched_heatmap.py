@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 
-from vitpose_mm.codecs import BatchedMSRAHeatmap, BatchedUDPHeatmap
+from vitpose_mm.codecs import BatchedMSRAHeatmap, BatchedUDPHeatmap, functional
 from vitpose_mm.codecs.functional import blur_matrix
 
 SIZES = dict(input_size=(96, 128), heatmap_size=(24, 32))
@@ -76,6 +76,21 @@ def test_batch_decode_gives_the_numbers_of_mmpose(name, noise):
     assert found.mean() > 0.9
     expected_keypoints = np.array([k for k, _ in expected])
     np.testing.assert_allclose(np.array(keypoints)[found], expected_keypoints[found], atol=2e-3)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+def test_maxima_are_the_same_where_numpy_cannot_help(dtype, monkeypatch):
+    heatmaps = torch.from_numpy(peaked_heatmaps(4, 0.02)).to(dtype)
+    heatmaps[0, 0] = 0
+    heatmaps[0, 1] = -1
+    heatmaps[0, 2] = 0.5  # of equals the first
+    heatmaps[0, 3, 5, 7] = float('nan')
+    pixels, values = functional.heatmap_maxima(heatmaps)
+    assert pixels[0, :4].tolist() == [[-1, -1], [-1, -1], [0, 0], [-1, -1]]
+    monkeypatch.setattr(functional, 'is_compiling', lambda: True)
+    other_pixels, other_values = functional.heatmap_maxima(heatmaps)
+    assert torch.equal(pixels, other_pixels)
+    torch.testing.assert_close(values, other_values, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize('name', CODECS)

@@ -72,6 +72,26 @@ def test_packing_gives_mmposes_results_without_a_copy():
     )
 
 
+def test_unusual_images_take_mmposes_way():
+    grey = dict(crop(0), img=crop(0)['img'][:, :, :1])
+    flipped = FastRandomFlip(prob=1.0).transform(dict(grey))
+    np.testing.assert_array_equal(flipped['img'], grey['img'][:, ::-1])
+    backwards = dict(crop(0), img=crop(0)['img'][:, ::-1])
+    packed = PackPersonInputs().transform(backwards)
+    np.testing.assert_array_equal(packed['inputs'].permute(1, 2, 0), backwards['img'])
+
+
+def test_half_precision_models_normalise_in_float32():
+    options = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+    batch = stacked_collate([PackPersonInputs().transform(crop(0))])
+    half = StackedPoseDataPreprocessor(**options).to(torch.float16)(batch)
+    full = StackedPoseDataPreprocessor(**options)(batch)
+    assert half['inputs'].dtype == torch.float32
+    torch.testing.assert_close(half['inputs'], full['inputs'], rtol=1e-3, atol=2e-3)
+    with pytest.raises(ValueError, match=r'mean of 3 channels .*\(1, 4, 32, 24\)'):
+        StackedPoseDataPreprocessor(**options)(dict(inputs=torch.zeros(1, 4, 32, 24)))
+
+
 @pytest.mark.parametrize(
     'options',
     [

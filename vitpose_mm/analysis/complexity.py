@@ -85,7 +85,7 @@ def add_up(costs: Iterable[Cost]) -> Cost:
 
 
 def complexity_report(cfg: Config, input_hw: Optional[tuple[int, int]] = None) -> dict[str, object]:
-    """Parts, backbone, head and total, with input size and convention, as plain numbers.
+    """Parts, backbone and total, with input size and convention, as plain numbers.
 
     Args:
         cfg: See :func:`count_complexity`.

@@ -142,6 +142,8 @@ def time_transforms(
             start = time.perf_counter()
             value = step(value)
             elapsed = time.perf_counter() - start
+            if name == LOADING:  # as mmpose's prepare_data does
+                value['dataset'] = dataset
             if count >= warm_up:
                 milliseconds[name].append(elapsed * 1e3)
             if value is None:  # the pipeline refuses this sample

@@ -15,12 +15,16 @@ def select_device(device: Optional[Union[str, torch.device]] = None) -> torch.de
     """The device asked for, by default a GPU where there is one.
 
     Raises:
-        ValueError: A GPU is asked for where there is none.
+        ValueError: It is neither 'cpu' nor 'cuda' or 'cuda:N', or there is no such GPU.
     """
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if device.type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'device {str(device)!r} needs a GPU, and none is available')
-    return device
+    device = device or ('cuda' if torch.cuda.is_available() else 'cpu')
+    kind, _, index = str(device).partition(':')
+    if kind not in ('cpu', 'cuda') or not (index or '0').isdigit():
+        raise ValueError(f"device must be 'cpu', 'cuda' or 'cuda:N', got {str(device)!r}")
+    count = torch.cuda.device_count()
+    if kind == 'cuda' and int(index or 0) >= count:
+        raise ValueError(f'device {str(device)!r} needs a GPU, and there are {count}')
+    return torch.device(device)
 
 
 def select_dtype(name: str) -> torch.dtype:
@@ -79,8 +83,10 @@ def time_alternately(
     Returns:
         Seconds of each round, by name.
     """
-    if rounds < 1:
-        raise ValueError(f'rounds must be at least 1, got {rounds}')
+    if rounds < 1 or warm_up < 0:
+        raise ValueError(
+            f'rounds must be at least 1 and warm_up at least 0, got {rounds} and {warm_up}'
+        )
     device = device or torch.device('cpu')
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for index in range(warm_up + rounds):

@@ -185,7 +185,10 @@ def peak_of_cpu_allocations(call: Callable[[], object]) -> int:
 
 def collate_function(cfg: Config) -> Callable[[list[dict]], dict]:
     """What makes batches of samples in training, as the runner finds it."""
-    options = dict((cfg.get('train_dataloader') or {}).get('collate_fn', {}))
+    options = (cfg.get('train_dataloader') or {}).get('collate_fn', {})
+    if callable(options):
+        return options
+    options = dict(options)
     function = FUNCTIONS.get(options.pop('type', 'pseudo_collate'))
     return partial(function, **options)
 

@@ -77,7 +77,8 @@ def heatmap_maxima(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         it is NaN, the pixel is (-1, -1), as in mmpose and the official code.
     """
     flat = heatmaps.flatten(2)
-    if heatmaps.device.type == 'cpu' and not is_compiling():
+    traced = is_compiling() or torch.jit.is_tracing()
+    if heatmaps.device.type == 'cpu' and not traced:
         # numpy's argmax is vectorised, torch's on the CPU is not
         index = torch.from_numpy(flat.detach().float().numpy().argmax(-1))[..., None]
         values = flat.gather(-1, index)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import cv2
@@ -16,7 +16,7 @@ from mmpose.structures.bbox import bbox_cs2xyxy
 JPEG, PNG = b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n'  # what files of these formats begin with
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 
-# More unreadable files than this in a row are no accident, but a wrong path or a lost disk.
+# More unreadable samples than this in a row are no accident, but a wrong path or a lost disk.
 MAX_SKIPPED = 100
 
 
@@ -99,11 +99,12 @@ class LoadCheckedImage(LoadImage):
 
     See :func:`decode_image` for files and :func:`to_bgr8` for arrays in ``results['img']``.
 
-    ``on_error='skip'`` is for training: the nearest readable sample before it takes the place of
-    one that cannot be read, with one line in the log for each file and worker process. Which it
-    is depends on the data set and the index alone, so that runs stay reproducible; augmentation
-    goes on with the random numbers of the sample replaced. Transforms before this one have no
-    effect on the substitute: there should be none but ``SeedAugmentation``.
+    ``on_error='skip'`` is for training, in the pipeline of the data set itself: the nearest
+    readable sample before it takes the place of one that cannot be read, with one line in the log
+    for each file and worker process. Which it is depends on the data set and the index alone, so
+    that runs stay reproducible; augmentation goes on with the random numbers of the sample
+    replaced. Transforms before this one have no effect on the substitute: there should be none but
+    ``SeedAugmentation``.
 
     Args:
         on_error: 'raise', or 'skip' in training pipelines of mmpose's data sets.
@@ -111,7 +112,8 @@ class LoadCheckedImage(LoadImage):
 
     Raises:
         ImageError: The image cannot be used, or with 'skip' none of ``MAX_SKIPPED`` in a row.
-        ValueError: 'skip' with a data set in test mode, from which nobody may be left out.
+        ValueError: 'skip' with a data set in test mode, from which nobody may be left out, or in
+            the pipeline of a ``CombinedDataset``, which knows no sample by its index alone.
     """
 
     def __init__(self, on_error: str = 'raise', *, backend_args: Optional[dict] = None) -> None:
@@ -128,6 +130,11 @@ class LoadCheckedImage(LoadImage):
                 "LoadCheckedImage(on_error='skip') is for training; a data set with "
                 "test_mode=True needs on_error='raise', or results would silently lack people "
                 f'(ann_file {getattr(dataset, "ann_file", None)}).'
+            )
+        if self.on_error == 'skip' and hasattr(dataset, 'datasets'):
+            raise ValueError(
+                "LoadCheckedImage(on_error='skip') belongs into the pipelines of the data sets "
+                f'in a {type(dataset).__name__}, not into its own.'
             )
         try:
             image = self._load(results)
@@ -205,15 +212,10 @@ class GetCheckedBBoxCenterScale(GetBBoxCenterScale):
             boxes = results['bbox']
         if boxes.shape[-1:] != (4,):
             self._refuse(results, boxes.tolist(), f'has shape {boxes.shape} instead of (N, 4)')
-        height, width = results.get('img_shape') or (math.inf, math.inf)
         for box in boxes.reshape(-1, 4).tolist():
-            left, top, right, bottom = box
-            # false for NaN, too
-            if not (0 < right - left < math.inf and 0 < bottom - top < math.inf):
-                finite = all(map(math.isfinite, box))
-                self._refuse(results, box, 'has no area' if finite else 'is not finite')
-            if right <= 0 or bottom <= 0 or left >= width or top >= height:
-                self._refuse(results, box, f'lies outside of the image of {width} x {height} px')
+            problem = box_problem(box, results.get('img_shape'))
+            if problem is not None:
+                self._refuse(results, box, problem)
         return super().transform(results)
 
     @staticmethod
@@ -225,6 +227,22 @@ class GetCheckedBBoxCenterScale(GetBBoxCenterScale):
             f'box {box} in {name} {problem}; wanted are finite (left, top, right, bottom) in image '
             'px with left < right and top < bottom, at least partly within the image.'
         )
+
+
+def box_problem(box: Sequence[float], image_hw: Optional[tuple[int, int]]) -> Optional[str]:
+    """Why nobody can be in a box (left, top, right, bottom), image px; None if somebody can.
+
+    Args:
+        image_hw: Height and width of the image, px, if they are known.
+    """
+    left, top, right, bottom = box
+    # false for NaN, too
+    if not (0 < right - left < math.inf and 0 < bottom - top < math.inf):
+        return 'has no area' if all(map(math.isfinite, box)) else 'is not finite'
+    height, width = image_hw or (math.inf, math.inf)
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        return f'lies outside of the image of {width} x {height} px'
+    return None
 
 
 def _is_cut_off(data: bytes) -> bool:

@@ -21,8 +21,9 @@ class FastRandomFlip(RandomFlip):
     def transform(self, results: dict) -> dict:
         image = results['img']
         results = super().transform(results)
-        if results['flip'] and isinstance(image, np.ndarray):
-            results['img'] = cv2.flip(image, FLIP_CODES[results['flip_direction']])
+        if results['flip'] and isinstance(image, np.ndarray) and image.ndim == 3:
+            flipped = cv2.flip(image, FLIP_CODES[results['flip_direction']])
+            results['img'] = flipped.reshape(image.shape)  # OpenCV drops a single channel's axis
         return results
 
 
@@ -54,6 +55,8 @@ class PackPersonInputs(PackPoseInputs):
 
     def transform(self, results: dict) -> dict:
         image = results['img']
+        if not (isinstance(image, np.ndarray) and image.ndim == 3 and image.flags.c_contiguous):
+            return super().transform(results)
         packed = super().transform({**results, 'img': PIXEL})
         packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
         return packed

@@ -1,7 +1,7 @@
 """What surrounds the model in training: optimizer groups, seeds, checkpoints, processes."""
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
-from .data_check import CheckDataHook, check_annotation_files
+from .data_check import CheckDataHook, DataError, check_annotation_files
 from .distributed import leave_processes, prepare_environment
 from .launch import (
     build_runner,
@@ -19,6 +19,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'CheckDataHook',
+    'DataError',
     'LayerDepthDecayOptimWrapperConstructor',
     'SampleIndex',
     'SeedAugmentation',

@@ -1,7 +1,6 @@
 """Data that cannot be trained or tested on, found before the first step and named."""
 
 import json
-import math
 import os
 import traceback
 from collections.abc import Iterator
@@ -18,6 +17,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.utils import is_abs
 from mmpose.registry import HOOKS
+
+from vitpose_mm.datasets.loading import box_problem
+
+
+class DataError(ValueError):
+    """Annotations that cannot be trained or tested on."""
+
 
 # What a runner builds, by what it is for.
 LOOPS = {'train': ('train', 'val'), 'test': ('test',)}
@@ -38,7 +44,7 @@ class CheckDataHook(Hook):
     has no weight. See ``vitpose_mm.codecs``.
 
     Raises:
-        ValueError: On every rank, listing annotations by id. A data set is empty; keypoints are of
+        DataError: On every rank, listing annotations by id. A data set is empty; keypoints are of
             another number than ``flip_indices`` of the data set's meta information or
             ``model.head.out_channels`` (if there is one; ``KeypointConverter`` is allowed for);
             coordinates, visibilities or boxes are not finite; visibilities are negative; boxes
@@ -73,10 +79,10 @@ class CheckDataHook(Hook):
                 for leaf, num_converted in leaves(dataset):
                     check_dataset(leaf, num_converted, num_predicted)
             except Exception as error:  # whatever it is, the other ranks wait
-                problems = [str(error) if type(error) is ValueError else repr(error)]
+                problems = [str(error) if type(error) is DataError else repr(error)]
         broadcast_object_list(problems)
         if problems[0] is not None:
-            raise ValueError(problems[0])
+            raise DataError(problems[0])
 
 
 def head_keypoints(runner: Runner, metrics: tuple = ()) -> Optional[int]:
@@ -109,6 +115,10 @@ def leaves(
         yield from leaves(dataset.dataset, num_converted)
     elif isinstance(dataset, BaseDataset):
         yield dataset, num_converted
+    elif hasattr(dataset, '_dataset'):  # mmengine's, for num_batch_per_epoch
+        yield from leaves(dataset._dataset, num_converted)
+    else:
+        print_log(f'{type(dataset).__name__}: not checked', logger='current')
 
 
 def check_dataset(
@@ -121,16 +131,16 @@ def check_dataset(
         num_predicted: Number of keypoints that the model predicts.
 
     Raises:
-        ValueError: See :class:`CheckDataHook`.
+        DataError: See :class:`CheckDataHook`.
     """
     if len(dataset) == 0:
-        raise ValueError(empty_message(dataset))
+        raise DataError(empty_message(dataset))
     if getattr(dataset, 'data_mode', None) != 'topdown':
         print_log(f'{dataset.ann_file}: {len(dataset)} samples', logger='current')
         return
     num_keypoints = len(dataset.metainfo['flip_indices'])
     if num_predicted is not None and num_predicted != (num_converted or num_keypoints):
-        raise ValueError(
+        raise DataError(
             f'{dataset.ann_file}: {type(dataset).__name__} has {num_converted or num_keypoints} '
             f'keypoints, but model.head.out_channels is {num_predicted}. They must be equal; '
             "another data set's keypoints need dict(type='KeypointConverter', ...) in the pipeline."
@@ -145,7 +155,7 @@ def check_dataset(
                 listed.append(f'annotation {info.get("id")}, {info.get("img_path")}: {problem}')
     if num_bad:
         more = f'\n  and {num_bad - len(listed)} more' if num_bad > len(listed) else ''
-        raise ValueError(
+        raise DataError(
             f'{dataset.ann_file}: {num_bad} of {len(dataset)} people cannot be used; mend them or '
             'take them out.\n  ' + '\n  '.join(listed) + more
         )
@@ -165,13 +175,10 @@ def data_infos(dataset: BaseDataset) -> Iterator[dict]:
 
 def find_problem(info: dict, num_keypoints: int) -> Optional[str]:
     """What is wrong with an annotation of a top-down data set; None if nothing is."""
-    for left, top, right, bottom in info['bbox'].tolist() if 'bbox' in info else ():
-        # false for NaN, too
-        if not (0 < right - left < math.inf and 0 < bottom - top < math.inf):
-            return (
-                f'box (left, top, right, bottom) {(left, top, right, bottom)} must be finite and '
-                'have an area'
-            )
+    for box in info['bbox'].tolist() if 'bbox' in info else ():
+        problem = box_problem(box, info.get('img_shape'))
+        if problem is not None:
+            return f'box (left, top, right, bottom) {box} {problem}'
     if 'keypoints' not in info:
         return None
     keypoints, visible = info['keypoints'], info.get('keypoints_visible')
@@ -201,7 +208,7 @@ def check_annotation_files(cfg: Config, mode: str) -> None:
         mode: 'train' (training and validation) or 'test'; other data loaders are not looked at.
 
     Raises:
-        ValueError: Names the entry of the config and the file, which is missing or empty, or ends
+        DataError: Names the entry of the config and the file, which is missing or empty, or ends
             in .json and does not begin and end as such.
     """
     for loop in LOOPS[mode]:
@@ -236,10 +243,10 @@ def check_file(entry: str, path: str) -> None:
     if '://' in path:
         return
     if not os.path.isfile(path):
-        raise ValueError(f'{entry}: there is no file {path}.')
+        raise DataError(f'{entry}: there is no file {path}.')
     size = os.path.getsize(path)
     if size == 0:
-        raise ValueError(f'{entry}: {path} is empty (0 bytes).')
+        raise DataError(f'{entry}: {path} is empty (0 bytes).')
     if not path.endswith('.json'):
         return
     with open(path, 'rb') as file:
@@ -247,7 +254,7 @@ def check_file(entry: str, path: str) -> None:
         file.seek(max(size - 1024, 0))
         tail = file.read().rstrip()
     if head[:1] + tail[-1:] not in (b'{}', b'[]'):
-        raise ValueError(
+        raise DataError(
             f'{entry}: {path} is no JSON, or cut off: it begins {head[:20]!r} and ends '
             f'{tail[-20:]!r}, where {{...}} or [...] is wanted.'
         )
@@ -257,7 +264,7 @@ def build_loops(runner: Runner, mode: str) -> None:
     """Build the loops that training or testing will use, and so read the annotations.
 
     Raises:
-        ValueError: Names the annotation file that cannot be read or holds nobody.
+        DataError: Names the annotation file that cannot be read or holds nobody.
     """
     with annotation_errors():
         for loop in LOOPS[mode]:
@@ -281,13 +288,14 @@ def annotation_errors() -> Iterator[None]:
         if not reading:
             raise
         reader = reading[-1]
-        if frames[-1].f_code.co_name == '_serialize_data' and not reader.data_list:
-            raise ValueError(empty_message(reader)) from error
+        serializing = any(frame.f_code.co_name == '_serialize_data' for frame in frames)
+        if serializing and not reader.data_list:
+            raise DataError(empty_message(reader)) from error
         files = [reader.ann_file, getattr(reader, 'bbox_file', None)]
         # what COCO's and mmpose's readers call the annotation that they are at
         annotation = next((f.f_locals['ann'] for f in frames[::-1] if 'ann' in f.f_locals), None)
         where = f' at annotation {annotation.get("id")}' if isinstance(annotation, dict) else ''
-        raise ValueError(
+        raise DataError(
             f'{type(reader).__name__} cannot read {" with ".join(filter(None, files))}{where}: '
             f'{type(error).__name__}: {error}'
         ) from error

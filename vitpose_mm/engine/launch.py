@@ -141,7 +141,7 @@ def build_runner(cfg: Config, mode: Optional[str] = None) -> Runner:
             they are read when they are needed, and errors in them may name no file.
 
     Raises:
-        ValueError: An annotation file cannot be read or holds nobody.
+        DataError: An annotation file cannot be read or holds nobody.
     """
     if mode is not None:
         check_annotation_files(cfg, mode)

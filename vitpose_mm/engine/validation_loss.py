@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
-from mmengine.dist import all_reduce
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -16,9 +16,30 @@ class ValidationLossHook(Hook):
     """Log the model's losses on the validation set beside its metrics, as ``val/loss_kpt`` etc.
 
     One more forward per batch, without augmentation, flip test or drop path; averaged over samples
-    and processes. Samples need targets: ``PackPoseInputs(pack_transformed=True)`` in the validation
-    pipeline, and boxes of annotated people (no ``bbox_file``).
+    and processes. Not for FSDP, whose modules cannot be called past their wrapper.
+
+    Raises:
+        ValueError: The validation samples have no targets: their boxes are detections, or their
+            keypoints are not packed.
     """
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.val_loop is None:
+            return
+        dataset = runner.val_dataloader.dataset
+        if getattr(dataset, 'bbox_file', None):
+            raise ValueError(
+                'ValidationLossHook needs the boxes of annotated people: set '
+                f'val_dataloader.dataset.bbox_file to None, got {dataset.bbox_file!r}.'
+            )
+        transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+        packing = [each for each in transforms if hasattr(each, 'pack_transformed')]
+        has_targets = any(type(each).__name__ == 'GenerateTarget' for each in transforms)
+        if packing and not has_targets and not any(each.pack_transformed for each in packing):
+            raise ValueError(
+                'ValidationLossHook needs keypoints in the validation samples: '
+                "dict(type='PackPersonInputs', pack_transformed=True) in val_dataloader's pipeline."
+            )
 
     def before_val_epoch(self, runner: Runner) -> None:
         self.sums: dict[str, float] = {}
@@ -39,7 +60,9 @@ class ValidationLossHook(Hook):
         self.num_samples += len(outputs)
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
-        totals = torch.tensor([*self.sums.values(), self.num_samples], dtype=torch.float64)
-        all_reduce(totals)
-        for name, total in zip(self.sums, totals):
-            runner.message_hub.update_scalar(f'val/{name}', (total / totals[-1]).item())
+        # A process without samples knows no names.
+        gathered = all_gather_object((self.sums, self.num_samples))
+        num_samples = sum(count for _, count in gathered)
+        for name in sorted({name for sums, _ in gathered for name in sums}):
+            total = sum(sums.get(name, 0.0) for sums, _ in gathered)
+            runner.message_hub.update_scalar(f'val/{name}', total / num_samples)

@@ -24,6 +24,9 @@ class StackedPoseDataPreprocessor(PoseDataPreprocessor):
 
         Returns:
             ``inputs`` (B, 3, H, W) float32 on the model's device, and ``data_samples``.
+
+        Raises:
+            ValueError: The images have another number of channels than the mean.
         """
         images = data['inputs']
         if not isinstance(images, Tensor):
@@ -42,9 +45,16 @@ class StackedPoseDataPreprocessor(PoseDataPreprocessor):
 
     def _normalize(self, images: Tensor) -> Tensor:
         num_channels = images.shape[1]
+        # float32 also in a model cast to half precision, as mmpose's images are
+        means, stds = self.mean.flatten().float(), self.std.float()
+        if len(means) not in (1, num_channels):
+            raise ValueError(
+                f'a mean of {len(means)} channels does not fit images of shape '
+                f'{tuple(images.shape)}, wanted is (B, {len(means)}, H, W)'
+            )
         inputs = torch.empty(images.shape, dtype=torch.float32, device=images.device)
         for channel in range(num_channels):
             source = num_channels - 1 - channel if self._channel_conversion else channel
-            mean = self.mean[channel % len(self.mean)]
+            mean = means[channel % len(means)]
             torch.sub(images[:, source], mean, out=inputs[:, channel])
-        return inputs.div_(self.std)
+        return inputs.div_(stds)

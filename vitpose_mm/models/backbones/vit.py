@@ -1,4 +1,4 @@
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Optional, Union
 
 import torch
@@ -186,8 +186,8 @@ def _resolve_arch(arch: Union[str, dict]) -> dict:
     if set(arch) != expected:
         raise ValueError(f'arch as a dict must have the keys {sorted(expected)}, got {arch}')
     for name, value in arch.items():
-        allowed = (int, float) if name == 'mlp_ratio' else int
-        if not isinstance(value, allowed) or value <= 0:
+        allowed = Real if name == 'mlp_ratio' else Integral
+        if not isinstance(value, allowed) or isinstance(value, bool) or value <= 0:
             kind = 'number' if name == 'mlp_ratio' else 'whole number'
             raise ValueError(f'{name} in arch must be a positive {kind}, got {value!r}')
     return arch
