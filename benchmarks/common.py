@@ -89,6 +89,7 @@ class Report:
         rounds: int,
         warm_up: int = 3,
         per: Optional[int] = None,
+        prepare: Callable[[], object] = lambda: None,
     ) -> None:
         """Time calls in turns.
 
@@ -98,8 +99,9 @@ class Report:
             rounds: Timed runs of each.
             warm_up: Runs of each before those.
             per: How many samples one run handles, to state samples per second.
+            prepare: Called before each run, not timed.
         """
-        seconds = time_alternately(calls, rounds, warm_up)
+        seconds = time_alternately(calls, rounds, warm_up, prepare=prepare)
         ours = next(iter(calls))
         for name, values in seconds.items():
             # Two neighbours in time share the machine's moods, so each round has a ratio.

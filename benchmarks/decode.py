@@ -60,7 +60,8 @@ def main() -> None:
             official, peer, heatmaps, BORDER
         )
     report = Report(f'Decoding UDP heatmaps {PEOPLE} x K x 64 x 48 by DARK', agreement)
-    for number, heatmaps in batches.items():
+    for number, made_up in batches.items():
+        heatmaps = made_up.clone()
         report.alternate(
             f'K = {number}',
             {
@@ -70,6 +71,8 @@ def main() -> None:
             },
             args.rounds,
             per=PEOPLE,
+            # the network has just written them, for whoever decodes
+            prepare=lambda h=heatmaps, source=made_up: h.copy_(source),
         )
     report.finish(args.out)
 

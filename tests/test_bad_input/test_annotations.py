@@ -236,7 +236,7 @@ def test_boxes_without_area_among_detections_are_listed(cfg, coco):
     detected = build(cfg, bbox_file=str(coco / 'boxes.json'), test_mode=True)
     with pytest.raises(
         ValueError,
-        match=r'1 of 10 people .*\n  annotation 9, .*009.png: box .* \[5.0, 5.0, 5.0, 14.0\] has no',
+        match=r'1 of 10 people .*\n  annotation 9, .*: box .* \[5.0, 5.0, 5.0, 14.0\] has no area',
     ):
         check_dataset(detected)
     boxes = [dict(image_id=0, category_id=1, score=0.9, bbox=[96, 5, 9, 9])]

@@ -71,6 +71,7 @@ def time_alternately(
     rounds: int,
     warm_up: int = 1,
     device: Optional[torch.device] = None,
+    prepare: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Time calls in turns (A, B, A, B, ...), so that what slows the machine slows all of them.
 
@@ -79,6 +80,7 @@ def time_alternately(
         rounds: Timed runs of each.
         warm_up: Runs of each before those.
         device: Waited for before the clock is read.
+        prepare: Called before each call, not timed.
 
     Returns:
         Seconds of each round, by name.
@@ -91,6 +93,7 @@ def time_alternately(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for index in range(warm_up + rounds):
         for name, call in calls.items():
+            prepare()
             synchronize(device)
             start = time.perf_counter()
             result = call()

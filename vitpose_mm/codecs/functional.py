@@ -162,13 +162,16 @@ def blur_around(
     x, y = pixels.flatten(0, 1).clamp_min(0).unbind(-1)  # each (B*K,)
     first_row, row_weights = blur_taps(height, kernel_size, reach, border, heatmaps.device)
     first_column, column_weights = blur_taps(width, kernel_size, reach, border, heatmaps.device)
-    windows = heatmaps.flatten(0, 1).unfold(1, row_weights.shape[2], 1)
-    windows = windows.unfold(2, column_weights.shape[2], 1)  # a view (B*K, ., ., rows, columns)
+    num_rows, num_columns = row_weights.shape[2], column_weights.shape[2]
     maps = torch.arange(len(x), device=heatmaps.device)
-    patches = windows[maps, first_row[y], first_column[x]].float()
-    blurred = (
-        row_weights.index_select(0, y) @ patches @ column_weights.index_select(0, x).transpose(1, 2)
-    )
+    corners = (maps * height + first_row[y]) * width + first_column[x]  # pixels of all maps
+    rows = torch.arange(0, num_rows * width, width, device=heatmaps.device)
+    starts = corners[:, None] + rows  # (B*K, rows of a patch)
+    # Each start is a row of a view, so that whole pieces of rows are copied.
+    pieces = heatmaps.reshape(-1).unfold(0, num_columns, 1).index_select(0, starts.flatten())
+    patches = pieces.view(len(x), num_rows, num_columns).float()
+    blurred = row_weights.index_select(0, y) @ patches
+    blurred = blurred @ column_weights.index_select(0, x).transpose(1, 2)
     return blurred.unflatten(0, heatmaps.shape[:2])
 
 
@@ -217,15 +220,13 @@ def refine_dark_udp(log_patches: Tensor) -> Tensor:
     Source: official ``mmpose/core/evaluation/top_down_eval.py``, ``post_dark_udp``. Its mixed
     derivative looks at two of the four corners only.
     """
-    p = log_patches
-    mid = p[..., 1, 1]
-    left, right, up, down = p[..., 1, 0], p[..., 1, 2], p[..., 0, 1], p[..., 2, 1]
-    dxy = 0.5 * (p[..., 2, 2] - right - down + mid + mid - left - up + p[..., 0, 0])
+    up_left, up, _, left, mid, right, _, down, down_right = log_patches.flatten(-2).unbind(-1)
+    # Differences of nearly equal numbers: the official order of operations gives its last digits.
     return newton_step(
         dx=0.5 * (right - left),
         dy=0.5 * (down - up),
         dxx=right - 2 * mid + left,
-        dxy=dxy,
+        dxy=0.5 * (down_right - right - down + mid + mid - left - up + up_left),
         dyy=down - 2 * mid + up,
         ridge=torch.finfo(torch.float32).eps,
     )

@@ -127,14 +127,15 @@ class ViT(BaseModule):
             images: (B, 3, H, W), normalised.
 
         Returns:
-            One feature map (B, C, H / stride, W / stride), in a tuple as mmpose expects it.
+            One feature map (B, C, H / stride, W / stride), in a tuple as mmpose expects it. It is a
+            view of the tokens, channels last in memory, which convolutions like best.
 
         Raises:
             ValueError: H or W is not a multiple of the patch size.
         """
         tokens, grid_hw = self.embed_patches(images)
         tokens = self.encode(self.add_positions(tokens, grid_hw))
-        return (tokens.transpose(1, 2).unflatten(2, grid_hw).contiguous(),)
+        return (tokens.transpose(1, 2).unflatten(2, grid_hw),)
 
     def layer_depths(self) -> dict[nn.Parameter, int]:
         """Tell each parameter's depth, for layer-wise learning-rate decay.
