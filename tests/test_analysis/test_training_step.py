@@ -80,6 +80,7 @@ def test_both_kinds_of_targets_give_the_same_loss():
 
 def test_memory_repeats_and_checkpointing_saves_some():
     cfg = config('TopdownHeatmapSimpleHead', 'BatchedUDPHeatmap')
+    cfg.model.backbone.arch.depth = 16
     reports = [
         measure_training_step(
             cfg, 8, device='cpu', activation_checkpointing=saving, rounds=1, warm_up=1
