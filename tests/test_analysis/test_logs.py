@@ -3,6 +3,7 @@ import json
 import pytest
 
 from vitpose_mm.analysis import plot_logs, read_scalars
+from vitpose_mm.analysis.logs import curve
 
 
 def write(folder, name, *records):
@@ -30,10 +31,12 @@ def test_a_resumed_run_is_one_run(tmp_path):
 
 def test_picture_of_two_runs(tmp_path):
     first = write(tmp_path / 'a', 'start', train(50, 3.0), train(100, 2.0))
-    write(tmp_path / 'b', 'start', train(50, 3.0), {'coco/AP': 0.5, 'step': 1})
+    validated = {'coco/AP': 0.5, 'loss_kpt': 2.5, 'step': 1}  # as ValidationLossHook has it
+    write(tmp_path / 'b', 'start', train(50, 3.0), validated)
     out = tmp_path / 'new' / 'curves.png'
-    points = plot_logs([first, tmp_path / 'b'], ['loss_kpt', 'coco/AP'], out)
-    assert points == {'loss_kpt': [2, 1], 'coco/AP': [0, 1]}
+    points = plot_logs([first, tmp_path / 'b'], ['loss_kpt', 'coco/AP', 'val/loss_kpt'], out)
+    assert points == {'loss_kpt': [2, 1], 'coco/AP': [0, 1], 'val/loss_kpt': [0, 1]}
+    assert curve(read_scalars(tmp_path / 'b'), 'val/loss_kpt') == ([1], [2.5], False)
     assert out.read_bytes().startswith(b'\x89PNG')
 
 

@@ -19,7 +19,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--keys',
         nargs='+',
         default=['loss_kpt'],
-        help='what to plot, such as loss_kpt coco/AP; default: loss_kpt',
+        help='what to plot, such as loss_kpt coco/AP, or val/loss_kpt of ValidationLossHook; '
+        'default: loss_kpt',
     )
     parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
     return parser

@@ -49,10 +49,13 @@ def read_scalars(path: Union[str, Path]) -> list[dict[str, float]]:
 def curve(records: Sequence[dict], key: str) -> tuple[list[float], list[float], bool]:
     """Steps and values of a key, and whether training wrote it.
 
-    Where training and validation both wrote it, as ``time``, it is training's.
+    Where training and validation both wrote it, as ``loss_kpt``, it is training's; ``val/loss_kpt``
+    is validation's.
     """
+    validation = key.startswith('val/')
+    key = key[4:] if validation else key
     having = [record for record in records if key in record]
-    training = any(map(_is_training, having))
+    training = not validation and any(map(_is_training, having))
     having = [record for record in having if _is_training(record) == training]
     return [r['step'] for r in having], [r[key] for r in having], training
 
@@ -64,7 +67,8 @@ def plot_logs(
 
     Args:
         paths: Working folders or ``scalars.json`` files.
-        keys: What to plot, such as ``loss_kpt`` over iterations or ``coco/AP`` over epochs.
+        keys: What to plot, such as ``loss_kpt`` over iterations or ``coco/AP`` over epochs; see
+            :func:`curve`.
         out: Picture to write, of a type that matplotlib knows.
 
     Returns:
@@ -79,10 +83,10 @@ def plot_logs(
     if not keys:
         raise ValueError('keys must name at least one thing to plot')
     runs = {str(path): read_scalars(path) for path in paths}
-    known = sorted({key for records in runs.values() for record in records for key in record})
-    unknown = [key for key in keys if key not in known]
+    known = {key for records in runs.values() for record in records for key in record}
+    unknown = [key for key in keys if not any(curve(records, key)[0] for records in runs.values())]
     if unknown:
-        raise ValueError(f'no run has the key {unknown[0]!r}; there are {", ".join(known)}')
+        raise ValueError(f'no run has the key {unknown[0]!r}; there are {", ".join(sorted(known))}')
     figure = Figure(figsize=(8, 3 * len(keys)), layout='constrained')
     points: dict[str, list[int]] = {}
     for key, axes in zip(keys, figure.subplots(len(keys), squeeze=False)[:, 0]):
