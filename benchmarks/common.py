@@ -3,7 +3,6 @@
 import argparse
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -20,16 +19,16 @@ from vitpose_mm.analysis import (
     format_table,
     set_threads,
     time_alternately,
+    write_json,
 )
 
 PACKAGES = ('mmengine', 'mmcv', 'mmpose', 'mmpretrain', 'numpy', 'opencv-python')
 PEER_CONFIG = (
     'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_ViTPose-small_8xb64-210e_coco-256x192.py'
 )
-OUR_CONFIG = (
-    Path(__file__).resolve().parents[1]
-    / 'configs/body/vitpose_small_classic_8xb64-210e_coco-256x192.py'
-)
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
+OUR_CONFIG = CONFIGS / 'body/vitpose_small_classic_8xb64-210e_coco-256x192.py'
+SIZES = dict(input_size=(192, 256), heatmap_size=(48, 64), sigma=2.0)  # of the codecs
 OURS, PEER = 'vitpose_mm', 'mmpose'
 
 
@@ -157,8 +156,7 @@ class Report:
         print(text)
         if out is not None:
             stem = Path(out)
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            stem.with_name(stem.name + '.json').write_text(json.dumps(content, indent=2) + '\n')
+            write_json(content, stem.with_name(stem.name + '.json'))
             stem.with_name(stem.name + '.txt').write_text(text)
 
 

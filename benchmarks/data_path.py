@@ -5,10 +5,9 @@ import copy
 import itertools
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from common import OURS, PEER, PEER_CONFIG, Report, parse_arguments, require_agreement
+from common import CONFIGS, OURS, PEER, PEER_CONFIG, Report, parse_arguments, require_agreement
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmpose.registry import MODELS
@@ -17,8 +16,7 @@ from torch.utils.data import DataLoader
 
 from vitpose_mm.analysis import build_train_loader, config_scope
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIG = 'configs/custom/vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py'
+CONFIG = CONFIGS / 'custom/vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py'
 WITHOUT_CHANCE = {
     'RandomFlip': dict(prob=0.0),
     'RandomHalfBody': dict(prob=0.0),
@@ -37,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def load_configs(args: argparse.Namespace) -> dict[str, Config]:
     """Both sides on the same people, in the same order, with one worker that stays."""
     os.environ['DATA_ROOT'] = args.data_root.rstrip('/')
-    ours, peer = Config.fromfile(ROOT / CONFIG), get_config(PEER_CONFIG)
+    ours, peer = Config.fromfile(CONFIG), get_config(PEER_CONFIG)
     for name in ('data_root', 'ann_file', 'data_prefix'):
         peer.train_dataloader.dataset[name] = ours.train_dataloader.dataset[name]
     for cfg in (ours, peer):

@@ -2,13 +2,12 @@
 
 import numpy as np
 import torch
-from common import OURS, PEER, Report, parse_arguments, require_agreement
+from common import OURS, PEER, SIZES, Report, parse_arguments, require_agreement
 from mmpose.codecs import UDPHeatmap
 from mmpose.utils.tensor_utils import to_numpy
 
 from vitpose_mm.codecs import BatchedUDPHeatmap
 
-SIZES = dict(input_size=(192, 256), heatmap_size=(48, 64), sigma=2.0)
 PEOPLE = 64
 TOLERANCE = 0.01  # input px
 # The official code blurs otherwise than mmpose where the kernel of 11 px, around the neighbours of

@@ -2,12 +2,11 @@
 
 import numpy as np
 import torch
-from common import OURS, PEER, Report, parse_arguments, require_agreement
+from common import OURS, PEER, SIZES, Report, parse_arguments, require_agreement
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 
 from vitpose_mm.codecs import BatchedMSRAHeatmap, BatchedUDPHeatmap
 
-SIZES = dict(input_size=(192, 256), heatmap_size=(48, 64), sigma=2.0)
 PEOPLE, KEYPOINTS = 64, 17
 PAIRS = {'UDP': (BatchedUDPHeatmap, UDPHeatmap), 'MSRA': (BatchedMSRAHeatmap, MSRAHeatmap)}
 

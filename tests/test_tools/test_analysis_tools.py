@@ -42,6 +42,7 @@ def run(monkeypatch, capsys):
         assert ended.value.code == 2
         return capsys.readouterr().err.splitlines()[-1]
 
+    monkeypatch.syspath_prepend(ROOT / 'tools/analysis')  # as Python does for a script
     # what the tool sets for its own process would stay in this one
     monkeypatch.setitem(os.environ, 'KINETO_LOG_LEVEL', '99')
     yield run

@@ -2,15 +2,15 @@
 
 import argparse
 
-from mmengine.config import DictAction
+from measuring import config_parser, run
+from mmengine.config import Config
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Time how fast batches of a config's training set arrive in the main process. "
-        'Samples per second come out, and milliseconds per transform if asked.'
+    parser = config_parser(
+        "Time how fast batches of a config's training set arrive in the main process. Samples per "
+        'second come out, and milliseconds per transform if asked.'
     )
-    parser.add_argument('config', help='config file')
     parser.add_argument('--num-workers', type=int, help="worker processes; default: the config's")
     parser.add_argument('--batch-size', type=int, help="default: the config's")
     parser.add_argument(
@@ -21,38 +21,17 @@ def build_parser() -> argparse.ArgumentParser:
         action='store_true',
         help='also time each transform on up to 200 of them, in the main process',
     )
-    parser.add_argument('--json', metavar='OUT', help='write the figures to this file as well')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override entries of the config',
-    )
     return parser
 
 
-def main() -> None:
-    parser = build_parser()
-    args = parser.parse_args()
-    # Imported late for a quick --help.
-    from vitpose_mm import analysis
-    from vitpose_mm.engine import load_config
+def measure(cfg: Config, args: argparse.Namespace) -> dict:
+    from vitpose_mm.analysis import measure_data_path, time_transforms
 
-    try:
-        cfg = load_config(args.config, cfg_options=args.cfg_options)
-        report = analysis.measure_data_path(
-            cfg, args.num_workers, args.batch_size, args.num_samples
-        )
-        if args.per_transform:
-            report['milliseconds per sample'] = analysis.time_transforms(
-                cfg, min(args.num_samples, 200)
-            )
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    print(analysis.format_report(report))
-    analysis.write_json(report, args.json)
+    report = measure_data_path(cfg, args.num_workers, args.batch_size, args.num_samples)
+    if args.per_transform:
+        report['milliseconds per sample'] = time_transforms(cfg, min(args.num_samples, 200))
+    return report
 
 
 if __name__ == '__main__':
-    main()
+    run(build_parser(), measure)

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
+from vitpose_mm.engine.parts import transforms_of
 from vitpose_mm.engine.reproducibility import find_sampler
 
 from .machine import cpu_name
@@ -122,7 +123,7 @@ def time_transforms(
         raise ValueError(f'num_samples must be at least 1, got {num_samples}')
     loader = build_train_loader(cfg, num_workers=0, seed=seed)
     dataset = loader.dataset
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', None)
+    transforms = transforms_of(dataset)
     if not transforms:
         raise ValueError(
             f'transforms can be timed where the data set itself has a pipeline, '

@@ -13,12 +13,13 @@ from mmengine.dataset import BaseDataset
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.utils import is_abs
 from mmpose.registry import HOOKS
 
 from vitpose_mm.datasets.loading import box_problem
+
+from .parts import bare_model, transforms_of
 
 
 class DataError(ValueError):
@@ -90,7 +91,7 @@ def head_keypoints(runner: Runner, metrics: tuple = ()) -> Optional[int]:
 
     In evaluation it need not where metrics convert keypoints or the model selects some.
     """
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = bare_model(runner)
     num_keypoints = getattr(getattr(model, 'head', None), 'out_channels', None)
     for metric in metrics:
         if getattr(metric, 'pred_converter', None) or getattr(metric, 'gt_converter', None):
@@ -104,8 +105,8 @@ def leaves(
     dataset: object, num_converted: Optional[int] = None
 ) -> Iterator[tuple[BaseDataset, Optional[int]]]:
     """The data sets inside of wrappers, and how many keypoints a ``KeypointConverter`` makes."""
-    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
-    for transform in reversed(transforms):  # the last one counts, and the outer pipeline's is last
+    # the last one counts, and the outer pipeline's is last
+    for transform in reversed(transforms_of(dataset)):
         if num_converted is None:
             num_converted = getattr(transform, 'num_keypoints', None)
     if hasattr(dataset, 'datasets'):

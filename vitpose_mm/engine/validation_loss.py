@@ -6,9 +6,10 @@ from typing import Optional
 import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+
+from .parts import bare_model, transforms_of
 
 
 @HOOKS.register_module()
@@ -32,7 +33,7 @@ class ValidationLossHook(Hook):
                 'ValidationLossHook needs the boxes of annotated people: set '
                 f'val_dataloader.dataset.bbox_file to None, got {dataset.bbox_file!r}.'
             )
-        transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+        transforms = transforms_of(dataset)
         packing = [each for each in transforms if hasattr(each, 'pack_transformed')]
         has_targets = any(type(each).__name__ == 'GenerateTarget' for each in transforms)
         if packing and not has_targets and not any(each.pack_transformed for each in packing):
@@ -53,7 +54,7 @@ class ValidationLossHook(Hook):
         data_batch: Optional[dict] = None,
         outputs: Optional[Sequence] = None,
     ) -> None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = bare_model(runner)
         losses = model(**model.data_preprocessor(data_batch, False), mode='loss')
         for name, value in model.parse_losses(losses)[1].items():
             self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(outputs)

@@ -35,8 +35,8 @@ class StackedPoseDataPreprocessor(PoseDataPreprocessor):
             return super().forward({**data, 'inputs': list(images)}, training)
         data = self.cast_data(data)
         inputs, samples = self._normalize(data['inputs']), data.get('data_samples')
+        shape = tuple(inputs.shape[2:])
         for sample in samples or ():
-            shape = tuple(inputs.shape[2:])
             sample.set_metainfo(dict(batch_input_shape=shape, pad_shape=shape))
         if training and self.batch_augments is not None:
             for augment in self.batch_augments:
