@@ -94,7 +94,7 @@ setup(
     packages=find_packages(include=['vitpose_mm', 'vitpose_mm.*']),
     package_dir={'': '.'},
     python_requires='>=3.9',
-    install_requires=['numpy', 'pycocotools'],
+    install_requires=['numpy', 'pycocotools', 'safetensors'],
     entry_points={'console_scripts': ['vitpose-mm = vitpose_mm.cli:main']},
     cmdclass={'build_py': BuildPyWithMim},
     zip_safe=False,

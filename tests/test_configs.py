@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -118,10 +117,3 @@ def test_detection_config_builds(name):
     model = DETECTORS.build(cfg.model)
     assert model.bbox_head.num_classes == 1
     assert cfg.train_dataloader.dataset.metainfo.classes == ('person',)
-
-
-def test_model_index_lists_every_pose_config_of_the_paper():
-    index = yaml.safe_load((CONFIGS.parent / 'model-index.yml').read_text())
-    listed = {model['Name']: model['Config'] for model in index['Models']}
-    expected = {Path(name).stem: f'configs/{name}' for name in POSE if name.startswith('body/')}
-    assert listed == expected

@@ -64,7 +64,7 @@ def editable_wheel(source_tree):
 def test_metadata_pins_no_openmmlab_distribution(wheel):
     name = f'vitpose_mm-{__version__}.dist-info/METADATA'
     metadata = email.message_from_bytes(wheel.read(name))
-    assert sorted(metadata.get_all('Requires-Dist')) == ['numpy', 'pycocotools']
+    assert sorted(metadata.get_all('Requires-Dist')) == ['numpy', 'pycocotools', 'safetensors']
     assert metadata['Requires-Python'] == '>=3.9'
     assert metadata['License-Expression' if 'License-Expression' in metadata else 'License'] == (
         'Apache-2.0'

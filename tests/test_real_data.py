@@ -8,7 +8,6 @@ import pytest
 from mmengine.config import Config
 from scipy.io import savemat
 
-from vitpose_mm.conversion import convert_file
 from vitpose_mm.engine import build_runner
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
@@ -107,14 +106,13 @@ def test_trains_and_evaluates(describe, real_data_dir, tmp_path):
         assert value >= 0
 
 
-def test_own_data_from_a_converted_encoder(real_data_dir, real_weights_dir, tmp_path, monkeypatch):
+def test_own_data_from_an_encoder_of_deit(real_data_dir, real_weights_dir, tmp_path, monkeypatch):
     """The example config, its data root given from outside, in its real shape."""
-    convert_file(real_weights_dir / 'deit_tiny_patch16_224.npz', tmp_path / 'deit.pth')
     monkeypatch.setenv('DATA_ROOT', str(real_data_dir / 'coco_persons'))
     cfg = Config.fromfile(CUSTOM_CONFIG)
     cfg.work_dir = str(tmp_path / 'work')
     cfg.randomness = dict(seed=0)
-    cfg.model.backbone.init_cfg.checkpoint = str(tmp_path / 'deit.pth')
+    cfg.model.backbone.init_cfg.checkpoint = str(real_weights_dir / 'deit_tiny_patch16_224.npz')
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4)
     cfg.optim_wrapper.optimizer.lr = 1e-5
     cfg.param_scheduler = None

@@ -126,6 +126,7 @@ SUBJECTS = (
         '--no-build-isolation --no-binary xtcocotools xtcocotools',
     ),
     Subject('pycocotools', 'pycocotools.mask', 'pycocotools', 'pycocotools'),
+    Subject('safetensors', 'safetensors.torch', 'safetensors', 'safetensors'),
     Subject('mmdet', 'mmdet.apis', 'mmdet', 'mmdet==3.3.0', optional=True),
     Subject('mmpose', 'mmpose.apis', 'mmpose', '--no-build-isolation mmpose==1.3.2'),
     Subject('openmim', 'mim', 'openmim', 'openmim', optional=True),

@@ -32,7 +32,8 @@ default_hooks = dict(
 # --- model ---
 codec = dict(type='BatchedUDPHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
 model = dict(
-    type='TopdownPoseEstimator',
+    type='TopdownViTPose',
+    pretrained_dataset='coco',  # the head to take from checkpoints with several
     data_preprocessor=dict(
         type='StackedPoseDataPreprocessor',
         mean=[123.675, 116.28, 103.53],

@@ -1,7 +1,7 @@
 # A ViTPose of 5.6 M parameters on people of your own, annotated in COCO's format. The set's folder
 # is given by the environment variable DATA_ROOT and looks like this:
 #   person_keypoints_train.json  person_keypoints_val.json  images/
-# Start: a DeiT-tiny of timm, converted by tools/convert_checkpoint.py.
+# Start: a DeiT-tiny, timm's or the original file, as it is.
 _base_ = ['../body/vitpose_small_simple_8xb64-210e_coco-256x192.py']
 
 # --- schedule: 10 epochs of 70 steps on 4500 people ---
@@ -24,11 +24,7 @@ custom_hooks = [
 model = dict(
     backbone=dict(
         arch='tiny',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='checkpoints/deit_tiny_patch16_224.pth',
-            prefix='backbone.',
-        ),
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/deit_tiny_patch16_224.pth'),
     ),
     head=dict(in_channels=192),
 )

@@ -11,8 +11,7 @@ import pytest
 import torch
 from mmpose.apis import inference_topdown, init_model
 
-from vitpose_mm.checkpoints import CheckpointError, load_file
-from vitpose_mm.conversion import convert_file
+from vitpose_mm.checkpoints import CheckpointError, convert_file, load_file
 from vitpose_mm.models import ViT
 
 TINY = dict(embed_dim=32, depth=2, num_heads=2)
@@ -84,7 +83,7 @@ def test_a_checkpoint_of_another_size(cfg, checkpoint):
 def test_a_checkpoint_of_another_model(cfg, tmp_path, prefix):
     path = str(tmp_path / 'resnet.pth')
     torch.save(dict(state_dict={f'{prefix}layer1.0.conv1.weight': torch.zeros(4, 3, 3, 3)}), path)
-    with pytest.raises(CheckpointError, match=r"does not fit ViT under 'backbone\.'; missing: .*"):
+    with pytest.raises(CheckpointError, match=r'in no known format .* holds .*layer1\.0\.conv1'):
         init_model(cfg, path, device='cpu')
 
 
@@ -152,9 +151,9 @@ def test_an_npz_that_cannot_be_read(cfg, tmp_path, kind):
 def test_an_npz_of_something_else(cfg, tmp_path):
     path = tmp_path / 'weights.npz'
     np.savez(path, **{'conv/kernel': np.zeros((3, 3))})
-    with pytest.raises(CheckpointError, match=r"does not fit ViT under 'backbone.'; missing: "):
+    with pytest.raises(CheckpointError, match=r'no known format .* holds conv/kernel \(3, 3\)'):
         init_model(cfg, str(path), device='cpu')
-    with pytest.raises(CheckpointError, match='not of a timm or DeiT encoder: conv/kernel'):
+    with pytest.raises(CheckpointError, match=r'weights\.npz: .* in no known format'):
         convert_file(path, tmp_path / 'converted.pth')
     assert not (tmp_path / 'converted.pth').exists()
 

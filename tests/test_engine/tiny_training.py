@@ -61,7 +61,7 @@ def tiny_config(data_root: Path, batch_size: int, num_workers: int = 0, **change
             'custom_imports': {'imports': ['vitpose_mm', 'tiny_hooks']},
             'randomness': {'seed': 7},
             'model': {
-                'type': 'TopdownPoseEstimator',
+                'type': 'TopdownViTPose',
                 'data_preprocessor': {
                     'type': 'StackedPoseDataPreprocessor',
                     'mean': [123.675, 116.28, 103.53],

@@ -3,10 +3,10 @@ import torch
 from mmpose.registry import MODELS
 from torch import nn
 
-from vitpose_mm.checkpoints import CheckpointError
+from vitpose_mm.checkpoints import CheckpointError, infer_grid
 from vitpose_mm.models import ViT
 from vitpose_mm.models.backbones.vit import ARCHITECTURES
-from vitpose_mm.models.layers import PatchEmbedding, infer_grid, resize_positions
+from vitpose_mm.models.layers import PatchEmbedding, resize_positions
 
 TINY = dict(arch=dict(embed_dim=32, depth=3, num_heads=4), img_size=(64, 48))
 
@@ -243,7 +243,7 @@ def test_patches_of_timm_have_no_padding():
             lambda s: s.update({'last_norm.weight': torch.zeros(7)}),
             r'another shape: last_norm.weight \(7,\) for \(32,\)',
         ),
-        (lambda s: s.clear(), r'missing: .* and \d+ more'),
+        (lambda s: s.clear(), 'holds no tensors by name'),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_even_where_strict_is_false(change, message):

@@ -1,8 +1,6 @@
 """Checkpoints that are written whole or not at all."""
 
-import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Union
 
@@ -12,35 +10,18 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
+from vitpose_mm.files import written_whole
+
 
 class AtomicLocalBackend(LocalBackend):
     """Local files that appear, or change, all at once; mmengine's file backend 'atomic_local'.
 
-    The content goes to ``<path>.partial``, which then takes the place of ``path``. Whoever reads
-    ``path``, also after a crash or with a full disk, finds the old content or the new.
-
-    Raises:
-        OSError: Nothing was written, as for lack of space; ``path`` is as it was.
+    See :func:`~vitpose_mm.files.written_whole`.
     """
 
     def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
-        partial = f'{filepath}.partial'
-        try:
+        with written_whole(filepath) as partial:
             super().put(obj, partial)
-            with open(partial, 'rb') as file:
-                # else the new name may reach the disk before the content
-                os.fsync(file.fileno())
-            os.replace(partial, filepath)
-        except BaseException as error:
-            with suppress(OSError):
-                os.remove(partial)
-            if not isinstance(error, OSError):
-                raise
-            message = (
-                f'{filepath} could not be written ({error.strerror or error}); files written '
-                'before, also of this name, are untouched'
-            )
-            raise OSError(error.errno or errno.EIO, message) from error
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         self.put(obj.encode(encoding), filepath)

@@ -1,34 +1,40 @@
+import logging
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Optional, Union
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vitpose_mm.checkpoints import require_exact_match
+from vitpose_mm.architectures import ARCHITECTURES
+from vitpose_mm.checkpoints import (
+    NOTES_KEY,
+    CheckpointError,
+    Weights,
+    copy_weights,
+    infer_grid,
+    match_names,
+    notes_of,
+    pad_kernel,
+    read_weights,
+    reorder_experts,
+    require_exact_match,
+)
 
-from ..layers import Block, PatchEmbedding, infer_grid, resize_positions
-
-# The paper's giant is ViTAE-G, whose dimensions and weights are not published; this one is
-# ViT-g/14 of arXiv 2106.04560, of the same size (1.0 B parameters).
-ARCHITECTURES = {
-    'tiny': dict(embed_dim=192, depth=12, num_heads=3),
-    'small': dict(embed_dim=384, depth=12, num_heads=12),
-    'base': dict(embed_dim=768, depth=12, num_heads=12),
-    'large': dict(embed_dim=1024, depth=24, num_heads=16),
-    'huge': dict(embed_dim=1280, depth=32, num_heads=16),
-    'giant': dict(embed_dim=1408, depth=40, num_heads=16, mlp_ratio=48 / 11),
-}
+from ..layers import Block, PatchEmbedding, resize_positions
 
 
 @MODELS.register_module()
 class ViT(BaseModule):
     """The plain vision transformer of ViTPose (arXiv 2204.12484, section 3.1).
 
-    Parameters bear the names of the official code (``mmpose/models/backbones/vit.py``), so that its
-    checkpoints load as they are.
+    Parameters bear the names of the official code (``mmpose/models/backbones/vit.py``). Checkpoints
+    of every source in ``vitpose_mm.checkpoints`` load as they are, those of whole models, too, of
+    which the backbone is taken; what does not fit to the last name and shape is refused.
 
     Args:
         arch: A name in ``ARCHITECTURES``, or a dict with ``embed_dim``, ``depth``, ``num_heads``
@@ -43,6 +49,13 @@ class ViT(BaseModule):
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
         activation_checkpointing: Recompute each block in the backward pass instead of storing what
             it needs.
+        class_token: 'fold', as in ViTPose: no token, its position is added to every patch; or
+            'keep', as in MAE and timm: a token in the sequence, not in the feature map.
+        experts: Data sets that have an expert of their own in each feed-forward network, as in
+            ViTPose++ (arXiv 2212.04246); by default none has.
+        part_features: Number of channels that are the experts'; by default a quarter.
+        pretrained_expert: The data set whose expert to merge from checkpoints with experts to load
+            into a model without. Models with experts put a plain ViT into each of them.
         pretrained_grid_hw: Rows and columns of positions in checkpoints to load that do not say so
             themselves. Only needed where the grid is neither the model's own, nor square, nor 4:3.
         init_cfg: See mmengine's ``BaseModule``.
@@ -58,6 +71,10 @@ class ViT(BaseModule):
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
         activation_checkpointing: bool = False,
+        class_token: str = 'fold',
+        experts: Sequence[str] = (),
+        part_features: Optional[int] = None,
+        pretrained_expert: Optional[str] = None,
         pretrained_grid_hw: Optional[tuple[int, int]] = None,
         init_cfg: Optional[Union[dict, list]] = None,
     ) -> None:
@@ -70,7 +87,14 @@ class ViT(BaseModule):
         arch = _resolve_arch(arch)
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
+        if class_token not in ('fold', 'keep'):
+            raise ValueError(f"class_token must be 'fold' or 'keep', got {class_token!r}")
+        self.experts = _require_names('experts', experts)
+        if part_features is not None and not self.experts:
+            raise ValueError(f'part_features {part_features} needs experts, there are none')
         self.embed_dim = arch['embed_dim']
+        self.num_heads = arch['num_heads']
+        self.pretrained_expert = pretrained_expert
         self.activation_checkpointing = activation_checkpointing
         if pretrained_grid_hw is not None:
             pretrained_grid_hw = _require_hw('pretrained_grid_hw', pretrained_grid_hw)
@@ -82,6 +106,12 @@ class ViT(BaseModule):
         num_positions = 1 + self.grid_hw[0] * self.grid_hw[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, self.embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if class_token == 'keep':
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
+        else:
+            self.cls_token = None
+        self.part_features = part_features or self.embed_dim // 4
         rates = torch.linspace(0, drop_path_rate, arch['depth'], device='cpu').tolist()
         self.blocks = nn.ModuleList(
             Block(
@@ -90,12 +120,14 @@ class ViT(BaseModule):
                 round(self.embed_dim * arch['mlp_ratio']),
                 qkv_bias,
                 rate,
+                len(self.experts),
+                self.part_features,
             )
             for rate in rates
         )
         self.last_norm = nn.LayerNorm(self.embed_dim, eps=1e-6)
         self._register_load_state_dict_pre_hook(self._prepare_state_dict)
-        self._register_state_dict_hook(_note_grid)
+        self._register_state_dict_hook(_note)
 
     def embed_patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images (B, 3, H, W) to patch tokens (B, N, C), row by row, and their (rows, columns).
@@ -107,35 +139,79 @@ class ViT(BaseModule):
         return self.patch_embed(images), grid_hw
 
     def add_positions(self, tokens: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        """Add to each patch token its position and the class token's, as the official code does."""
+        """Add its position to each patch token, and the class token's where that is folded."""
         positions = resize_positions(self.pos_embed[:, 1:], self.grid_hw, grid_hw)
+        if self.cls_token is not None:
+            return tokens + positions
         return tokens + positions + self.pos_embed[:, :1]
 
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Run tokens (B, N, C) through all blocks and the final norm."""
+    def encode(self, tokens: Tensor, expert_ids: Optional[Tensor] = None) -> Tensor:
+        """Run patch tokens through all blocks and the final norm.
+
+        Args:
+            tokens: (B, N, C), positions added.
+            expert_ids: See :meth:`forward`.
+
+        Returns:
+            (B, N, C), or (B, 1 + N, C) with the class token first where it is kept.
+        """
+        if self.cls_token is not None:
+            class_token = self.cls_token + self.pos_embed[:, :1]
+            tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
+        order = routing = None
+        if self.experts or expert_ids is not None:
+            order, routing = self._route(expert_ids, len(tokens))
+            tokens = tokens[order.to(tokens.device)]
         for block in self.blocks:
             if self.activation_checkpointing and self.training:
-                tokens = checkpoint(block, tokens, use_reentrant=False)
+                tokens = checkpoint(block, tokens, routing, use_reentrant=False)
             else:
-                tokens = block(tokens)
-        return self.last_norm(tokens)
+                tokens = block(tokens, routing)
+        tokens = self.last_norm(tokens)
+        return tokens if order is None else tokens[order.argsort().to(tokens.device)]
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor, expert_ids: Optional[Tensor] = None) -> tuple[Tensor]:
         """Extract features.
 
         Args:
             images: (B, 3, H, W), normalised.
+            expert_ids: For a model with experts: which of ``experts`` each image goes through,
+                whole numbers (B,), best on the CPU, where the samples are sorted.
 
         Returns:
             One feature map (B, C, H / stride, W / stride), in a tuple as mmpose expects it. It is a
             view of the tokens, channels last in memory, which convolutions like best.
 
         Raises:
-            ValueError: H or W is not a multiple of the patch size.
+            ValueError: H or W is not a multiple of the patch size, or ``expert_ids`` do not fit.
         """
         tokens, grid_hw = self.embed_patches(images)
-        tokens = self.encode(self.add_positions(tokens, grid_hw))
+        tokens = self.encode(self.add_positions(tokens, grid_hw), expert_ids)
+        if self.cls_token is not None:
+            tokens = tokens[:, 1:]
         return (tokens.transpose(1, 2).unflatten(2, grid_hw),)
+
+    def _route(self, expert_ids: Optional[Tensor], batch_size: int) -> tuple[Tensor, list[int]]:
+        """Samples sorted by expert (B,), and how many there are of each; once for all blocks."""
+        if expert_ids is None or not self.experts:
+            got = 'none' if expert_ids is None else 'some'
+            raise ValueError(
+                f'expert_ids say which expert of {list(self.experts)} each image goes through, got '
+                f'{got}; a model of one data set is made by tools/convert_checkpoint.py --dataset '
+                'NAME --merge-experts'
+            )
+        expert_ids = torch.as_tensor(expert_ids, device='cpu')
+        if (
+            expert_ids.shape != (batch_size,)
+            or expert_ids.is_floating_point()
+            or not 0 <= expert_ids.min() <= expert_ids.max() < len(self.experts)
+        ):
+            raise ValueError(
+                f'expert_ids must be {batch_size} whole numbers from 0 to {len(self.experts) - 1}, '
+                f'one for each image, got {expert_ids.tolist()}'
+            )
+        counts = torch.bincount(expert_ids, minlength=len(self.experts)).tolist()
+        return expert_ids.argsort(stable=True), counts
 
     def layer_depths(self) -> dict[nn.Parameter, int]:
         """Tell each parameter's depth, for layer-wise learning-rate decay.
@@ -144,7 +220,10 @@ class ViT(BaseModule):
             0 for patch and position embedding, i + 1 for block i, depth + 1 for the final norm
             (official ``layer_decay_optimizer_constructor.py``).
         """
-        depths = dict.fromkeys((*self.patch_embed.parameters(), self.pos_embed), 0)
+        embeddings = [*self.patch_embed.parameters(), self.pos_embed]
+        if self.cls_token is not None:
+            embeddings.append(self.cls_token)
+        depths = dict.fromkeys(embeddings, 0)
         for index, block in enumerate(self.blocks):
             depths.update(dict.fromkeys(block.parameters(), index + 1))
         depths.update(dict.fromkeys(self.last_norm.parameters(), len(self.blocks) + 1))
@@ -153,28 +232,90 @@ class ViT(BaseModule):
     def _prepare_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *_: object
     ) -> None:
-        """Resize loaded positions to this model's grid and refuse what does not fit."""
-        key = prefix + 'pos_embed'
-        loaded = state_dict.get(key)
-        if loaded is not None:
-            # Our own files say which grid they hold, others may need to be told.
-            source_hw = local_metadata.get('grid_hw') or self.pretrained_grid_hw
-            if source_hw is None and loaded.shape[1] == self.pos_embed.shape[1]:
-                source_hw = self.grid_hw
-            elif source_hw is None:
-                source_hw = infer_grid(loaded.shape[1] - 1, self.grid_hw)
-            if source_hw[0] * source_hw[1] != loaded.shape[1] - 1:
-                raise ValueError(
-                    f'pretrained_grid_hw {source_hw} does not fit the {loaded.shape[1] - 1} '
-                    f'positions of the checkpoint'
-                )
-            grid = resize_positions(loaded[:, 1:], source_hw, self.grid_hw)
-            state_dict[key] = torch.cat([loaded[:, :1], grid], 1)
+        """Translate, fit and copy the weights of any source; refuse what does not fit."""
+        names = [name for name in state_dict if name.startswith(prefix)]
+        given = {name[len(prefix) :]: state_dict.pop(name) for name in names}
+        notes = given.pop(NOTES_KEY, None) or notes_of(state_dict, local_metadata)
+        try:
+            weights = read_weights(given, notes)
+            fitted = self._fit(weights)
+        except CheckpointError as error:
+            where = f' under {prefix!r}' if prefix else ''
+            raise CheckpointError(
+                f'the checkpoint does not fit {type(self).__name__}{where}: {error}'
+            ) from error
+        # Of the file of a whole model the other parts are of no interest here.
+        whole_model = any(name.startswith('backbone.') for name in given)
+        for name, tensor in weights.unknown.items():
+            if not whole_model or name.startswith('backbone.'):
+                fitted[name.removeprefix('backbone.')] = tensor
+        state_dict.update({prefix + name: tensor for name, tensor in fitted.items()})
         require_exact_match(self, state_dict, prefix)
+        copy_weights(self, state_dict, prefix, local_metadata)
+
+    def _fit(self, weights: Weights) -> dict[str, Tensor]:
+        """Bring class token, experts, patches and positions of weights to this model's."""
+        if self.cls_token is None:
+            weights = weights.fold_class_token()
+        self._check_num_heads(weights)
+        if weights.experts and self.experts:
+            stored = match_names(weights.experts, self.experts, weights.stated)
+            order = [weights.experts.index(stored[name]) for name in self.experts]
+            fitted = reorder_experts(weights.backbone, order)
+        elif self.experts:
+            weights = weights.spread_into_experts(self.experts, self.part_features)
+            fitted = dict(weights.backbone)
+        else:
+            weights = weights.merge_experts(
+                self.pretrained_expert, 'name one by model.backbone.pretrained_expert'
+            )
+            fitted = dict(weights.backbone)
+        if 'patch_embed.proj.weight' in fitted:
+            kernel = pad_kernel(fitted['patch_embed.proj.weight'], self.patch_embed.patch_size)
+            fitted['patch_embed.proj.weight'] = kernel
+        if 'pos_embed' in fitted:
+            fitted['pos_embed'] = self._fit_positions(fitted['pos_embed'], weights.grid_hw)
+        return fitted
+
+    def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
+        # Some files say which grid they hold, others may need to be told.
+        source_hw = stated_hw or self.pretrained_grid_hw
+        if source_hw is None and loaded.shape[1] == self.pos_embed.shape[1]:
+            source_hw = self.grid_hw
+        elif source_hw is None:
+            source_hw = infer_grid(loaded.shape[1] - 1, self.grid_hw)
+        if source_hw[0] * source_hw[1] != loaded.shape[1] - 1:
+            raise CheckpointError(
+                f'pretrained_grid_hw {source_hw} does not fit the {loaded.shape[1] - 1} positions '
+                'of the checkpoint'
+            )
+        if source_hw == self.grid_hw:
+            return loaded
+        grid = resize_positions(loaded[:, 1:], source_hw, self.grid_hw)
+        return torch.cat([loaded[:, :1], grid], 1)
+
+    def _check_num_heads(self, weights: Weights) -> None:
+        if weights.num_heads not in (None, self.num_heads):
+            raise CheckpointError(
+                f'the checkpoint has {weights.num_heads} attention heads, model.backbone.arch has '
+                f'{self.num_heads}'
+            )
+        if weights.source == 'timm' and self.embed_dim == 384 and self.num_heads == 12:
+            print_log(
+                "DeiT-S and timm's models of width 384 have 6 attention heads, 'small' has 12, and "
+                'the weights fit both: if the checkpoint is one of them, use arch=dict(embed_dim='
+                '384, depth=12, num_heads=6)',
+                'current',
+                logging.WARNING,
+            )
 
 
-def _note_grid(vit: ViT, _: dict, __: str, local_metadata: dict) -> None:
-    local_metadata['grid_hw'] = vit.grid_hw
+def _note(vit: ViT, _: dict, __: str, local_metadata: dict) -> None:
+    local_metadata.update(grid_hw=vit.grid_hw, num_heads=vit.num_heads)
+    if vit.experts:
+        local_metadata['experts'] = list(vit.experts)
+    if vit.cls_token is not None:
+        local_metadata['class_token'] = 'keep'
 
 
 def _resolve_arch(arch: Union[str, dict]) -> dict:
@@ -202,3 +343,14 @@ def _require_hw(name: str, value: object) -> tuple[int, int]:
     ):
         raise ValueError(f'{name} must be two whole numbers (height, width), got {value!r}')
     return tuple(value)
+
+
+def _require_names(argument: str, names: object) -> tuple[str, ...]:
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Sequence)
+        or not all(isinstance(name, str) and name for name in names)
+        or len(set(names)) != len(names)
+    ):
+        raise ValueError(f'{argument} must be different names of data sets, got {names!r}')
+    return tuple(names)

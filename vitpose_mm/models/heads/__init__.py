@@ -4,8 +4,10 @@ from .heatmap_heads import (
     TopdownHeatmapSimpleHead,
     ViTPoseHead,
 )
+from .multi_dataset_head import MultiDatasetHead
 
 __all__ = [
+    'MultiDatasetHead',
     'TopdownHeatmapBilinearHead',
     'TopdownHeatmapPixelShuffleHead',
     'TopdownHeatmapSimpleHead',

@@ -9,11 +9,15 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
-from vitpose_mm.checkpoints import require_exact_match
+from vitpose_mm.checkpoints import copy_weights, require_exact_match
 from vitpose_mm.codecs.functional import heatmap_maxima
 
 from .bilinear import conv3x3_after_bilinear
 
+BACKBONE_ALONE = (
+    'To start from a backbone alone, drop load_from and set model.backbone.init_cfg='
+    "dict(type='Pretrained', checkpoint=FILE)"
+)
 MSE = dict(type='KeypointMSELoss', use_target_weight=True)
 
 
@@ -134,14 +138,11 @@ class ViTPoseHead(HeatmapHead):
             losses['acc_pose'] = heatmap_accuracy(heatmaps.detach(), target, weights)
         return losses
 
-    def _check_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: object) -> None:
-        require_exact_match(
-            self,
-            state_dict,
-            prefix,
-            'To start from a backbone alone, drop load_from and set model.backbone.init_cfg='
-            "dict(type='Pretrained', checkpoint=FILE, prefix='backbone.')",
-        )
+    def _check_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict, *_: object
+    ) -> None:
+        require_exact_match(self, state_dict, prefix, BACKBONE_ALONE)
+        copy_weights(self, state_dict, prefix, local_metadata)
 
 
 @MODELS.register_module()

@@ -1,13 +1,13 @@
 from .attention import Attention
 from .block import Block
-from .embedding import PatchEmbedding, infer_grid, resize_positions
-from .ffn import FeedForward
+from .embedding import PatchEmbedding, resize_positions
+from .ffn import FeedForward, PartiallySharedFeedForward
 
 __all__ = [
     'Attention',
     'Block',
     'FeedForward',
+    'PartiallySharedFeedForward',
     'PatchEmbedding',
-    'infer_grid',
     'resize_positions',
 ]

@@ -1,8 +1,11 @@
+from collections.abc import Sequence
+from typing import Optional
+
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
 from .attention import Attention
-from .ffn import FeedForward
+from .ffn import FeedForward, PartiallySharedFeedForward
 
 
 class Block(nn.Module):
@@ -14,6 +17,8 @@ class Block(nn.Module):
         hidden_dim: Number of channels inside the feed-forward network.
         qkv_bias: See :class:`Attention`.
         drop_path_rate: Probability that a sample skips a residual branch in training.
+        num_experts: Number of experts in the feed-forward network; none by default.
+        part_features: Number of its outputs that are the expert's.
     """
 
     def __init__(
@@ -23,15 +28,24 @@ class Block(nn.Module):
         hidden_dim: int,
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
+        num_experts: int = 0,
+        part_features: int = 0,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads, qkv_bias)
         self.drop_path = DropPath(drop_path_rate) if drop_path_rate else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = FeedForward(dim, hidden_dim)
+        if num_experts:
+            self.mlp = PartiallySharedFeedForward(dim, hidden_dim, num_experts, part_features)
+        else:
+            self.mlp = FeedForward(dim, hidden_dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Transform tokens (B, N, C)."""
+    def forward(self, x: Tensor, expert_counts: Optional[Sequence[int]] = None) -> Tensor:
+        """Transform tokens (B, N, C).
+
+        ``expert_counts`` is for blocks with experts: see :class:`PartiallySharedFeedForward`.
+        """
         x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        routing = () if expert_counts is None else (expert_counts,)
+        return x + self.drop_path(self.mlp(self.norm2(x), *routing))

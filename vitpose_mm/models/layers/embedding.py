@@ -82,29 +82,3 @@ def resize_positions(positions: Tensor, source_hw: GridHW, target_hw: GridHW) ->
     # Bicubic resampling is not implemented in half precision everywhere.
     grid = F.interpolate(grid.float(), size=target_hw, mode='bicubic', align_corners=False)
     return grid.flatten(2).transpose(1, 2).to(positions.dtype)
-
-
-def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
-    """Tell which grid a number of positions stands for, where nothing else says so.
-
-    Three shapes are considered: the target's own, a square (ImageNet, MAE), and the 4:3 of
-    256 x 192 and 384 x 288.
-
-    Raises:
-        ValueError: None of them fits, or more than one does.
-    """
-    shapes = {target_hw, (1, 1), (4, 3)}
-    found = set()
-    for height, width in shapes:
-        divisor = math.gcd(height, width)
-        unit_height, unit_width = height // divisor, width // divisor
-        scale = math.isqrt(num_positions // (unit_height * unit_width))
-        if scale and scale**2 * unit_height * unit_width == num_positions:
-            found.add((scale * unit_height, scale * unit_width))
-    if len(found) != 1:
-        problem = f'could be any of {sorted(found)}' if found else 'is neither square nor 4:3'
-        raise ValueError(
-            f'the grid of {num_positions} positions {problem}; '
-            'say which it is by pretrained_grid_hw=(rows, columns)'
-        )
-    return found.pop()

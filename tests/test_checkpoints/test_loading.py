@@ -9,16 +9,15 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import save_checkpoint
 
-from vitpose_mm import checkpoints
-from vitpose_mm.checkpoints import CheckpointError, load_file
+from vitpose_mm.checkpoints import CheckpointError, load_file, loading
 
 
 @pytest.fixture(params=['allow_list', 'restricted_pickle'])
 def protection(request, monkeypatch):
     """Both ways of reading: torch's own from 2.6 on, ours before."""
-    if request.param == 'allow_list' and not checkpoints.TORCH_HAS_ALLOW_LIST:
+    if request.param == 'allow_list' and not loading.TORCH_HAS_ALLOW_LIST:
         pytest.skip('torch < 2.6 has no allow-list')
-    monkeypatch.setattr(checkpoints, 'TORCH_HAS_ALLOW_LIST', request.param == 'allow_list')
+    monkeypatch.setattr(loading, 'TORCH_HAS_ALLOW_LIST', request.param == 'allow_list')
 
 
 def mmengine_checkpoint() -> dict:

@@ -1,0 +1,294 @@
+"""Weights written so that others' code opens them."""
+
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vitpose_mm.architectures import ARCHITECTURES
+from vitpose_mm.files import written_whole
+
+from .loading import CheckpointError, load_file, note_names, state_dict_of
+from .positions import GridHW, infer_grid
+from .sources import SOURCES
+from .weights import Weights, decoder_of, num_keypoints, read_weights
+
+TARGETS = ('vitpose_mm', 'official', 'mmpose', 'huggingface')
+NAME_DATASET = 'choose one by --dataset NAME (dataset=NAME in Python)'
+MERGE_EXPERTS = 'merge one by --dataset NAME --merge-experts (merge_experts=True in Python)'
+USUAL_GRID = (16, 12)
+
+
+def convert_file(
+    source: Union[str, Path],
+    target: Union[str, Path],
+    to: str = 'vitpose_mm',
+    dataset: Optional[str] = None,
+    merge_experts: bool = False,
+    spread_experts: Optional[Sequence[str]] = None,
+    part_features: Optional[int] = None,
+    num_heads: Optional[int] = None,
+) -> Weights:
+    """Convert a checkpoint of any known source, and write it whole or not at all.
+
+    Args:
+        source: See :func:`load_file`.
+        target: A ``.pth`` or ``.safetensors`` file, which is replaced; for 'huggingface' a folder
+            that does not exist yet or is empty.
+        to: One of ``TARGETS``.
+        dataset: The only data set whose head to keep.
+        merge_experts: Merge the expert of ``dataset``, which makes a plain ViT.
+        spread_experts: Data sets of experts to make, all alike, of a plain ViT.
+        part_features: Outputs that are these experts'; by default a quarter of the width.
+        num_heads: Attention heads, which transformers must be told; by default those of the file,
+            where it says so, or of the architecture of that width.
+
+    Returns:
+        What was written; its ``dropped`` tells what was not, and why.
+
+    Raises:
+        FileNotFoundError: There is no such source.
+        CheckpointError: The source cannot be read, is in no known format or incomplete, or the
+            target has no place for something in it.
+    """
+    source, target = str(source), str(target)
+    if to not in TARGETS:
+        raise ValueError(f'to must be one of {TARGETS}, got {to!r}')
+    if to == 'huggingface':
+        if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
+            raise CheckpointError(f'{target} exists; transformers needs a new folder')
+    elif not target.endswith(('.pth', '.safetensors')):
+        raise CheckpointError(f'{target} must end with .pth or .safetensors')
+    content = load_file(source, mapped=True)
+    try:
+        weights = read_weights(state_dict_of(content) or {})
+        weights.require_complete()
+        if dataset is not None:
+            weights = replace(weights.only_head(dataset, NAME_DATASET), stated=True)
+        if merge_experts:
+            weights = weights.merge_experts(dataset, NAME_DATASET)
+        if spread_experts is not None:
+            weights = weights.spread_into_experts(spread_experts, part_features)
+        if to != 'vitpose_mm':
+            weights = weights.fold_class_token()
+        state_dict = state_dict_for(weights, to)
+        meta = _meta_to_keep(content, chosen_head=dataset is not None)
+        if to == 'huggingface':
+            _write_folder(target, state_dict, weights, meta, num_heads)
+        else:
+            _write_file(target, state_dict, meta)
+    except CheckpointError as error:
+        raise CheckpointError(f'{source}: {error}') from error
+    return weights
+
+
+def state_dict_for(weights: Weights, to: str) -> 'OrderedDict[str, Tensor]':
+    """Give weights the names of one of ``TARGETS``, with what these do not tell attached.
+
+    Raises:
+        CheckpointError: The target has no place for several heads, experts, a decoder, ...
+    """
+    target = SOURCES[to]
+    _require_place(weights, to)
+    state_dict: OrderedDict[str, Tensor] = OrderedDict()
+    for name, tensor in weights.backbone.items():
+        if name == 'pos_embed' and to == 'mmpose':
+            # mmpretrain has no position of a class token that is not there
+            tensor = tensor[:, 1:] + tensor[:, :1]
+        _add(state_dict, 'backbone.', target.backbone_name(name), name, tensor)
+    for index, (dataset, head) in enumerate(weights.heads.items()):
+        if index == 0 and (len(weights.heads) == 1 or not target.named_heads):
+            prefix = target.first_head
+        elif target.named_heads:
+            prefix = target.named_heads.format(dataset=dataset)
+        else:
+            prefix = target.more_heads.format(e=index - 1)
+        for name, tensor in head.items():
+            _add(state_dict, prefix, target.head_name(name), name, tensor)
+    notes = dict(
+        grid_hw=weights.grid_hw and list(weights.grid_hw),
+        num_heads=weights.num_heads,
+        class_token=weights.class_token if 'cls_token' in weights.backbone else None,
+    )
+    if weights.stated:
+        notes.update(heads=list(weights.heads), experts=list(weights.experts))
+    note_names(state_dict, {key: value for key, value in notes.items() if value})
+    return state_dict
+
+
+def _add(
+    state_dict: dict[str, Tensor],
+    prefix: str,
+    places: list[tuple[str, Optional[int]]],
+    ours: str,
+    tensor: Tensor,
+) -> None:
+    if not places:
+        raise CheckpointError(f'the target has no name for {ours} {tuple(tensor.shape)}')
+    for name, part in places:
+        state_dict[prefix + name] = tensor if part is None else tensor.chunk(3)[part]
+
+
+def _require_place(weights: Weights, to: str) -> None:
+    """Refuse what a target cannot hold."""
+    target = SOURCES[to]
+    if len(weights.heads) > 1 and not target.named_heads and not target.more_heads:
+        raise CheckpointError(
+            f'{to} holds one head, the checkpoint {list(weights.heads)}: {NAME_DATASET}'
+        )
+    if weights.experts and not target.backbone_name('blocks.0.mlp.experts.0.weight'):
+        raise CheckpointError(
+            f'{to} holds no experts, the checkpoint {list(weights.experts)}: {MERGE_EXPERTS}'
+        )
+    for dataset, head in weights.heads.items():
+        decoder = decoder_of(head)
+        if to != 'vitpose_mm' and decoder == 'minimal':
+            raise CheckpointError(f'{to} has no minimal decoder, which the head {dataset} is')
+        if to == 'huggingface' and decoder == 'classic':
+            filters = [len(head.get(f'deconv_layers.{i}.weight', ())) for i in (3, 6)]
+            channels = head['deconv_layers.0.weight'].shape[1]
+            if channels != 256 or filters != [256, 0]:
+                raise CheckpointError(
+                    f'{to} has two deconvolutions of 256 channels in its classic decoder, the head '
+                    f'{dataset} others ({channels} channels in the first)'
+                )
+
+
+def _write_file(path: str, state_dict: 'OrderedDict[str, Tensor]', meta: dict) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as partial:
+        if path.endswith('.pth'):
+            torch.save(dict(meta=meta, state_dict=state_dict), partial)
+        else:
+            _save_safetensors(state_dict, partial)
+
+
+def _save_safetensors(state_dict: 'OrderedDict[str, Tensor]', path: str) -> None:
+    notes = json.dumps(state_dict._metadata[''])
+    # safetensors refuses tensors that share memory, as experts made of one plain ViT do
+    tensors = {
+        name: tensor.clone() if tensor.numel() < tensor.untyped_storage().size() else tensor
+        for name, tensor in state_dict.items()
+    }
+    save_file(
+        {name: tensor.contiguous() for name, tensor in tensors.items()},
+        path,
+        metadata=dict(format='pt', vitpose_mm=notes),
+    )
+
+
+def _write_folder(
+    folder: str,
+    state_dict: 'OrderedDict[str, Tensor]',
+    weights: Weights,
+    meta: dict,
+    num_heads: Optional[int],
+) -> None:
+    """Write what ``VitPoseForPoseEstimation.from_pretrained`` reads."""
+    grid_hw = weights.grid_hw or infer_grid(weights.backbone['pos_embed'].shape[1] - 1, USUAL_GRID)
+    configs = {
+        'config.json': hugging_face_config(weights, grid_hw, num_heads, meta),
+        'preprocessor_config.json': hugging_face_preprocessor(weights, grid_hw),
+    }
+    partial = f'{folder}.partial'
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        Path(partial).mkdir(parents=True)
+        _save_safetensors(state_dict, os.path.join(partial, 'model.safetensors'))
+        for name, config in configs.items():
+            Path(partial, name).write_text(json.dumps(config, indent=2) + '\n')
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def hugging_face_config(
+    weights: Weights, grid_hw: GridHW, num_heads: Optional[int], meta: dict
+) -> dict[str, Any]:
+    """What transformers' ``VitPoseConfig`` needs to know.
+
+    Raises:
+        CheckpointError: There is no head, or the number of attention heads is not known.
+    """
+    if not weights.heads:
+        raise CheckpointError('huggingface needs a head, the checkpoint is a backbone alone')
+    backbone = weights.backbone
+    dim, _, patch_size, _ = backbone['patch_embed.proj.weight'].shape
+    depth = 1 + max(int(name.split('.')[1]) for name in backbone if name.startswith('blocks.'))
+    (head,) = weights.heads.values()
+    names = _keypoint_names(meta, num_keypoints(head))
+    num_heads = num_heads or weights.num_heads
+    if num_heads is None:
+        known = {arch['embed_dim']: arch['num_heads'] for arch in ARCHITECTURES.values()}
+        if dim not in known:
+            raise CheckpointError(
+                f'weights of width {dim} do not tell the number of attention heads: say it by '
+                '--num-heads N (num_heads=N in Python)'
+            )
+        num_heads = known[dim]
+    expert = backbone.get('blocks.0.mlp.experts.0.weight')
+    return dict(
+        architectures=['VitPoseForPoseEstimation'],
+        model_type='vitpose',
+        backbone_config=dict(
+            model_type='vitpose_backbone',
+            image_size=[side * patch_size for side in grid_hw],
+            patch_size=[patch_size, patch_size],
+            num_channels=3,
+            hidden_size=dim,
+            num_hidden_layers=depth,
+            num_attention_heads=num_heads,
+            mlp_ratio=len(backbone['blocks.0.mlp.fc1.weight']) // dim,
+            num_experts=len(weights.experts) or 1,
+            part_features=0 if expert is None else len(expert),
+            layer_norm_eps=1e-6,
+            qkv_bias='blocks.0.attn.qkv.bias' in backbone,
+            out_features=[f'stage{depth}'],
+            out_indices=[depth],
+        ),
+        scale_factor=4,
+        use_simple_decoder=decoder_of(head) == 'simple',
+        id2label={str(index): name for index, name in enumerate(names)},
+        label2id={name: index for index, name in enumerate(names)},
+        dtype=str(backbone['pos_embed'].dtype).removeprefix('torch.'),
+    )
+
+
+def hugging_face_preprocessor(weights: Weights, grid_hw: GridHW) -> dict[str, Any]:
+    patch_size = weights.backbone['patch_embed.proj.weight'].shape[-1]
+    height, width = (side * patch_size for side in grid_hw)
+    return dict(
+        image_processor_type='VitPoseImageProcessor',
+        do_affine_transform=True,
+        do_rescale=True,
+        do_normalize=True,
+        rescale_factor=1 / 255,
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+        normalize_factor=200.0,
+        size=dict(height=height, width=width),
+    )
+
+
+def _keypoint_names(meta: dict, count: int) -> list[str]:
+    names = meta.get('dataset_meta', {}).get('keypoint_id2name', {})
+    if len(names) == count:
+        return [str(names[index]) for index in range(count)]
+    return [f'LABEL_{index}' for index in range(count)]
+
+
+def _meta_to_keep(content: dict, chosen_head: bool) -> dict:
+    """What a file says of its training; the data set's part only while the heads stay."""
+    meta = content.get('meta')
+    meta = dict(meta) if isinstance(meta, dict) else {}
+    if chosen_head:
+        meta.pop('dataset_meta', None)
+    return meta

@@ -1,0 +1,111 @@
+"""Experts of ViTPose++: merged into a plain ViT, or made from one.
+
+In a partially shared feed-forward network (arXiv 2212.04246) the first channels of the output come
+from ``fc2``, which all data sets share, the last ones from the data set's own ``experts.<index>``.
+These are pure functions on the names and tensors of a backbone.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .loading import CheckpointError
+
+EXPERT = re.compile(r'(?P<mlp>.*\bmlp\.)experts\.(?P<index>\d+)\.(?P<leaf>weight|bias)')
+SHARED = re.compile(r'(?P<mlp>.*\bmlp\.)fc2\.(?P<leaf>weight|bias)')
+
+
+def num_experts(names: Iterable[str]) -> int:
+    """The number of experts in each block, 0 for a plain ViT."""
+    matches = [EXPERT.fullmatch(name) for name in names]
+    return max((1 + int(match['index']) for match in matches if match), default=0)
+
+
+def merge_expert(backbone: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+    """Make a plain ViT of one expert: ``fc2 <- cat([fc2, experts.index])`` along the outputs.
+
+    Args:
+        backbone: Weights of a ViT with experts; names may have a prefix.
+        index: The expert's number.
+
+    Raises:
+        CheckpointError: Some block has no such expert.
+    """
+    merged = {}
+    for name, tensor in backbone.items():
+        match = SHARED.fullmatch(name)
+        if match:
+            expert = f'{match["mlp"]}experts.{index}.{match["leaf"]}'
+            if expert not in backbone:
+                raise CheckpointError(f'{expert} is missing, so that expert cannot be merged')
+            tensor = torch.cat([tensor, backbone[expert]])
+        if not EXPERT.fullmatch(name):
+            merged[name] = tensor
+    return merged
+
+
+def spread_into_experts(
+    backbone: dict[str, Tensor], count: int, part_features: Optional[int] = None
+) -> dict[str, Tensor]:
+    """Put a plain ViT into all experts, as a start for training with several data sets.
+
+    Each of the experts gets a copy of the last outputs of ``fc2``: whichever is chosen, the network
+    computes what it did before.
+
+    Args:
+        backbone: Weights of a plain ViT; names may have a prefix.
+        count: The number of experts.
+        part_features: Number of outputs that are the experts'; by default a quarter, as published.
+
+    Raises:
+        CheckpointError: There are experts already, or not that many outputs.
+    """
+    if num_experts(backbone):
+        raise CheckpointError(f'the weights hold {num_experts(backbone)} experts already')
+    spread = {}
+    for name, tensor in backbone.items():
+        match = SHARED.fullmatch(name)
+        if not match:
+            spread[name] = tensor
+            continue
+        part = len(tensor) // 4 if part_features is None else part_features
+        if not 0 < part < len(tensor):
+            raise CheckpointError(
+                f'part_features must be between 0 and the {len(tensor)} outputs of {name}, got '
+                f'{part_features}'
+            )
+        spread[name] = tensor[:-part]
+        for index in range(count):
+            spread[f'{match["mlp"]}experts.{index}.{match["leaf"]}'] = tensor[-part:]
+    return spread
+
+
+def reorder_experts(backbone: dict[str, Tensor], order: Sequence[int]) -> dict[str, Tensor]:
+    """Put expert ``order[i]`` in place ``i``."""
+    place = {old: new for new, old in enumerate(order)}
+    reordered = {}
+    for name, tensor in backbone.items():
+        match = EXPERT.fullmatch(name)
+        if match:
+            name = f'{match["mlp"]}experts.{place[int(match["index"])]}.{match["leaf"]}'
+        reordered[name] = tensor
+    return reordered
+
+
+def merged_expert(backbone: dict[str, Tensor]) -> Optional[int]:
+    """Tell which expert ``fc2`` already ends with in all blocks, None if none.
+
+    Files split by the official ``tools/model_split.py`` keep the experts beside the merged ones.
+    """
+    candidates = set(range(num_experts(backbone)))
+    for name, tensor in backbone.items():
+        match = EXPERT.fullmatch(name)
+        index = int(match['index']) if match else None
+        if index in candidates:
+            shared = backbone.get(f'{match["mlp"]}fc2.{match["leaf"]}')
+            if shared is None or not torch.equal(shared[-len(tensor) :], tensor):
+                candidates.discard(index)
+    return min(candidates, default=None)

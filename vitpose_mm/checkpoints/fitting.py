@@ -1,0 +1,87 @@
+"""Weights go into a module, to the last name."""
+
+from collections.abc import Iterable
+from typing import Optional
+
+import torch
+from torch import Tensor, nn
+
+from .loading import CheckpointError, release_mapped
+
+
+def require_exact_match(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, advice: Optional[str] = None
+) -> None:
+    """Refuse weights that do not fit a module to the last key and shape.
+
+    mmengine loads with ``strict=False`` and only warns; modules call this from their own
+    ``load_state_dict`` pre-hooks. Batch norm's ``num_batches_tracked`` may be missing.
+
+    Args:
+        module: Where the weights will go.
+        state_dict: Tensors by name, of this module and of others.
+        prefix: What the names of this module's tensors begin with.
+        advice: A sentence to end the error with.
+
+    Raises:
+        CheckpointError: Lists what is missing, left over or of another shape.
+    """
+    given = {
+        name[len(prefix) :]: tensor
+        for name, tensor in state_dict.items()
+        if name.startswith(prefix)
+    }
+    wanted = module.state_dict()
+    missing = [
+        name for name in wanted.keys() - given.keys() if not name.endswith('num_batches_tracked')
+    ]
+    shapes = [
+        f'{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}'
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    problems = [
+        f'{title}: {shorten(names)}'
+        for title, names in (
+            ('missing', missing),
+            ('left over', given.keys() - wanted.keys()),
+            ('of another shape', shapes),
+        )
+        if names
+    ]
+    if problems:
+        where = f'under {prefix!r}' if prefix else 'at the top level'
+        message = f'the checkpoint does not fit {type(module).__name__} {where}; '
+        raise CheckpointError(message + '; '.join(problems) + (f'. {advice}' if advice else ''))
+
+
+def shorten(names: Iterable[str], limit: int = 8) -> str:
+    names = sorted(names)
+    more = f' and {len(names) - limit} more' if len(names) > limit else ''
+    return ', '.join(names[:limit]) + more
+
+
+def copy_weights(
+    module: nn.Module, state_dict: dict[str, Tensor], prefix: str, local_metadata: dict
+) -> None:
+    """Copy weights tensor by tensor, and let go of what was read from a mapped file at once.
+
+    For the end of a module's own ``load_state_dict`` pre-hook, after which torch finds nothing left
+    to copy. A model then needs the memory of its weights and hardly more, however large the file.
+
+    Args:
+        module: Where the weights go.
+        state_dict: Tensors by name; those copied are replaced by the module's own.
+        prefix: What the names of this module's tensors begin with.
+        local_metadata: The hook's argument; it says whether torch is to assign instead of copying.
+    """
+    if local_metadata.get('assign_to_params_buffers', False):
+        return
+    with torch.no_grad():
+        for name, target in (*module.named_parameters(), *module.named_buffers()):
+            source = state_dict.get(prefix + name)
+            if source is None or target.is_meta or target.shape != source.shape:
+                continue
+            target.copy_(source)
+            release_mapped(source)
+            state_dict[prefix + name] = target

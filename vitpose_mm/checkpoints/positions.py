@@ -1,0 +1,76 @@
+"""What positions and patches in a file stand for."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .loading import CheckpointError
+
+GridHW = tuple[int, int]
+
+
+def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
+    """Tell which grid a number of positions stands for, where nothing else says so.
+
+    Three shapes are considered: the target's own, a square (ImageNet, MAE), and the 4:3 of
+    256 x 192 and 384 x 288.
+
+    Raises:
+        ValueError: None of them fits, or more than one does.
+    """
+    shapes = {target_hw, (1, 1), (4, 3)}
+    found = set()
+    for height, width in shapes:
+        divisor = math.gcd(height, width)
+        unit_height, unit_width = height // divisor, width // divisor
+        scale = math.isqrt(num_positions // (unit_height * unit_width))
+        if scale and scale**2 * unit_height * unit_width == num_positions:
+            found.add((scale * unit_height, scale * unit_width))
+    if len(found) != 1:
+        problem = f'could be any of {sorted(found)}' if found else 'is neither square nor 4:3'
+        raise ValueError(
+            f'the grid of {num_positions} positions {problem}; '
+            'say which it is by pretrained_grid_hw=(rows, columns)'
+        )
+    return found.pop()
+
+
+def fold_class_token(backbone: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out the class token of an encoder that has one in its sequence.
+
+    A ViTPose adds the class token's position to every patch (official ``vit.py``); MAE, timm and
+    DeiT do not. It becomes zero, so that patches keep the positions they were trained with. (In
+    MAE's files it is zero.)
+
+    Raises:
+        CheckpointError: There is no position of the class token.
+    """
+    folded = {name: tensor for name, tensor in backbone.items() if name != 'cls_token'}
+    if 'cls_token' in backbone and 'pos_embed' in backbone:
+        require_class_position(backbone['pos_embed'])
+        folded['pos_embed'] = backbone['pos_embed'].clone()
+        folded['pos_embed'][:, 0] = 0
+    return folded
+
+
+def require_class_position(pos_embed: Tensor) -> None:
+    num_positions = pos_embed.shape[1]
+    if math.isqrt(num_positions) ** 2 == num_positions > 1:
+        raise CheckpointError(
+            f'pos_embed has {num_positions} positions, those of a square of patches without one of '
+            "the class token (timm's no_embed_class), which is not supported"
+        )
+
+
+def pad_kernel(kernel: Tensor, patch_size: int) -> Tensor:
+    """Zeros around a smaller patch's kernel (C, 3, h, w), in equal parts, up to ``patch_size``.
+
+    Encoders of 14-px patches (MAE's huge) become ones of 16 px so (official
+    ``mmcv_custom/checkpoint.py``).
+    """
+    missing = [patch_size - side for side in kernel.shape[-2:]]
+    if kernel.dim() != 4 or min(missing) < 0 or max(missing) == 0:
+        return kernel
+    rows, columns = missing
+    return F.pad(kernel, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))

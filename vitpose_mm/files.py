@@ -1,0 +1,37 @@
+"""Files that appear, or change, all at once."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Union
+
+
+@contextmanager
+def written_whole(path: Union[str, Path]) -> Iterator[str]:
+    """Give a name to write to, ``<path>.partial``, which then takes the place of ``path``.
+
+    Whoever reads ``path``, also after a crash or with a full disk, finds the old content or the
+    new.
+
+    Raises:
+        OSError: Nothing was written, as for lack of space; ``path`` is as it was.
+    """
+    partial = f'{path}.partial'
+    try:
+        yield partial
+        with open(partial, 'rb') as file:
+            # else the new name may reach the disk before the content
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(partial)
+        if not isinstance(error, OSError):
+            raise
+        message = (
+            f'{path} could not be written ({error.strerror or error}); files written before, also '
+            'of this name, are untouched'
+        )
+        raise OSError(error.errno or errno.EIO, message) from error

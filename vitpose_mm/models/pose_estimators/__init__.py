@@ -1,0 +1,3 @@
+from .topdown_vitpose import TopdownViTPose
+
+__all__ = ['TopdownViTPose']

@@ -1,0 +1,114 @@
+from typing import Optional
+
+from mmpose.models import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from vitpose_mm.checkpoints import (
+    NOTES_KEY,
+    CheckpointError,
+    Weights,
+    match_names,
+    notes_of,
+    read_weights,
+    require_exact_match,
+    shorten,
+)
+
+from ..backbones import ViT
+from ..heads import MultiDatasetHead, ViTPoseHead
+from ..heads.heatmap_heads import BACKBONE_ALONE
+
+
+@MODELS.register_module()
+class TopdownViTPose(TopdownPoseEstimator):
+    """mmpose's top-down estimator that loads checkpoints of every source, and to the last name.
+
+    With a ``ViT``, ``load_from``, the inferencers and ``init_model`` take files of the sources in
+    ``vitpose_mm.checkpoints`` as they are. Of several heads the one asked for is taken, with its
+    expert merged into the backbone. Names that neither model nor source knows are errors.
+
+    Args:
+        pretrained_dataset: For a model with a single head: which of the data sets in a checkpoint
+            with several is its own.
+        **options: See mmpose's ``TopdownPoseEstimator``.
+    """
+
+    def __init__(self, *, pretrained_dataset: Optional[str] = None, **options: object) -> None:
+        super().__init__(**options)
+        self.pretrained_dataset = pretrained_dataset
+
+    def _load_state_dict_pre_hook(
+        self, state_dict: dict[str, Tensor], prefix: str, local_meta: dict, *_: object, **__: object
+    ) -> None:
+        """In place of mmpose's, which registers the method of this name."""
+        if not isinstance(self.backbone, ViT):
+            super()._load_state_dict_pre_hook(state_dict, prefix, local_meta)
+            return
+        own = self.state_dict()
+        given, others = {}, {}
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            inner, tensor = name[len(prefix) :], state_dict.pop(name)
+            if inner.startswith('data_preprocessor.'):
+                continue  # written by older versions of mmengine
+            is_other = inner in own and not inner.startswith(('backbone.', 'head.'))
+            (others if is_other else given)[inner] = tensor
+        given = self._translate(given, notes_of(state_dict, local_meta))
+        state_dict.update({prefix + name: tensor for name, tensor in {**given, **others}.items()})
+        if self.with_head and not isinstance(self.head, (ViTPoseHead, MultiDatasetHead)):
+            require_exact_match(self.head, state_dict, f'{prefix}head.', BACKBONE_ALONE)
+
+    def _translate(self, given: dict[str, Tensor], notes: dict) -> dict[str, Tensor]:
+        """Bring the weights of any source to this model's heads; the backbone fits its own."""
+        weights = read_weights(given, notes)
+        if weights.unknown:
+            listed = shorten(f'{name} {tuple(v.shape)}' for name, v in weights.unknown.items())
+            raise CheckpointError(
+                f'the checkpoint was taken for one of {weights.source}; neither that nor the model '
+                f'has a place for: {listed}'
+            )
+        if weights.heads and not self.with_head:
+            raise CheckpointError(
+                f'the checkpoint has heads for {list(weights.heads)}, the model has none'
+            )
+        if isinstance(getattr(self, 'head', None), MultiDatasetHead):
+            translated = self._several_heads(weights)
+        else:
+            weights = self._one_head(weights)
+            heads = list(weights.heads.values())
+            translated = {f'head.{name}': t for head in heads for name, t in head.items()}
+        experts = list(weights.experts)
+        if experts and self.backbone.experts:
+            stored = match_names(experts, self.backbone.experts, weights.stated)
+            wanted = {theirs: ours for ours, theirs in stored.items()}
+            experts = [wanted[name] for name in experts]
+        translated.update({f'backbone.{name}': t for name, t in weights.backbone.items()})
+        translated[f'backbone.{NOTES_KEY}'] = dict(
+            experts=experts,
+            grid_hw=weights.grid_hw,
+            num_heads=weights.num_heads,
+            class_token=weights.class_token,
+        )
+        return translated
+
+    def _one_head(self, weights: Weights) -> Weights:
+        advice = 'name one by model.pretrained_dataset'
+        weights = weights.only_head(self.pretrained_dataset, advice)
+        if self.backbone.experts:
+            return weights
+        dataset = self.pretrained_dataset or next(iter(weights.heads), None)
+        return weights.merge_experts(dataset, advice)
+
+    def _several_heads(self, weights: Weights) -> dict[str, Tensor]:
+        if weights.experts and not self.backbone.experts:
+            raise CheckpointError(
+                f'the checkpoint has experts for {list(weights.experts)}: the model needs '
+                'model.backbone.experts'
+            )
+        wanted = list(self.head.heads)
+        stored = match_names(list(weights.heads), wanted, weights.stated)
+        return {
+            f'head.heads.{ours}.{name}': tensor
+            for ours in wanted
+            for name, tensor in weights.heads[stored[ours]].items()
+        }
