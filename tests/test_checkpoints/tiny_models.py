@@ -21,7 +21,7 @@ def head_config(keypoints: int = 17, decoder: str = 'classic', filters: int = 16
 
 
 def build(head: dict, pretrained_dataset: Optional[str] = None, **backbone: object) -> BaseModel:
-    """A model with weights far enough from their start for every one to matter."""
+    """A model with weights far enough from their start for every one to matter; outputs near 1."""
     config = dict(
         type='TopdownViTPose',
         backbone={'type': 'ViT', 'arch': ARCH, 'img_size': (64, 48), **backbone},
@@ -30,9 +30,11 @@ def build(head: dict, pretrained_dataset: Optional[str] = None, **backbone: obje
     )
     model = MODELS.build(config).eval()
     with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.add_(torch.rand_like(tensor) * 0.1)
+        for name, tensor in model.state_dict().items():
+            if name.endswith('running_var'):
+                tensor.add_(torch.rand_like(tensor))
+            elif tensor.is_floating_point():
+                tensor.add_(torch.randn_like(tensor) * 0.02)
     return model
 
 

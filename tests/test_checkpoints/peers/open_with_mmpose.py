@@ -11,12 +11,18 @@ from mmpose.registry import MODELS
 
 checkpoint, inputs, outputs, decoder, keypoints = sys.argv[1:]
 init_default_scope('mmpose')
-heads = dict(
-    classic=dict(deconv_out_channels=(16, 16), deconv_kernel_sizes=(4, 4)),
-    simple=dict(
-        deconv_out_channels=[], deconv_kernel_sizes=[], final_layer=dict(kernel_size=3, padding=1)
-    ),
+count = 2 if decoder == 'classic' else 0
+head = dict(
+    type='HeatmapHead',
+    in_channels=32,
+    out_channels=int(keypoints),
+    deconv_out_channels=[16] * count,
+    deconv_kernel_sizes=[4] * count,
 )
+neck = None
+if decoder == 'simple':
+    head['final_layer'] = dict(kernel_size=3, padding=1)
+    neck = dict(type='FeatureMapProcessor', scale_factor=4.0, apply_relu=True)
 # as in mmpose's configs of ViTPose, but for the size
 model = MODELS.build(
     dict(
@@ -31,12 +37,8 @@ model = MODELS.build(
             out_type='featmap',
             patch_cfg=dict(padding=2),
         ),
-        head=dict(
-            type='HeatmapHead', in_channels=32, out_channels=int(keypoints), **heads[decoder]
-        ),
-        neck=None
-        if decoder == 'classic'
-        else dict(type='FeatureMapProcessor', scale_factor=4.0, apply_relu=True),
+        neck=neck,
+        head=head,
     )
 )
 load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
