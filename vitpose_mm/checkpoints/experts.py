@@ -12,6 +12,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from .fitting import Parts
 from .loading import CheckpointError
 
 EXPERT = re.compile(r'(?P<mlp>.*\bmlp\.)experts\.(?P<index>\d+)\.(?P<leaf>weight|bias)')
@@ -24,12 +25,13 @@ def num_experts(names: Iterable[str]) -> int:
     return max((1 + int(match['index']) for match in matches if match), default=0)
 
 
-def merge_expert(backbone: dict[str, Tensor], index: int) -> dict[str, Tensor]:
+def merge_expert(backbone: dict[str, Tensor], index: int, join: bool = True) -> dict[str, Tensor]:
     """Make a plain ViT of one expert: ``fc2 <- cat([fc2, experts.index])`` along the outputs.
 
     Args:
         backbone: Weights of a ViT with experts; names may have a prefix.
         index: The expert's number.
+        join: Whether to join shared part and expert; else they come as :class:`Parts`.
 
     Raises:
         CheckpointError: Some block has no such expert.
@@ -41,7 +43,8 @@ def merge_expert(backbone: dict[str, Tensor], index: int) -> dict[str, Tensor]:
             expert = f'{match["mlp"]}experts.{index}.{match["leaf"]}'
             if expert not in backbone:
                 raise CheckpointError(f'{expert} is missing, so that expert cannot be merged')
-            tensor = torch.cat([tensor, backbone[expert]])
+            parts = Parts([tensor, backbone[expert]])
+            tensor = parts.join() if join else parts
         if not EXPERT.fullmatch(name):
             merged[name] = tensor
     return merged

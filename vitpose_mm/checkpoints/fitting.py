@@ -1,12 +1,23 @@
 """Weights go into a module, to the last name."""
 
-from collections.abc import Iterable
-from typing import Optional
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
 
 import torch
 from torch import Tensor, nn
 
 from .loading import CheckpointError, release_mapped
+
+
+class Parts:
+    """Tensors that belong one below the other, and are copied without being joined first."""
+
+    def __init__(self, pieces: Sequence[Tensor]) -> None:
+        self.pieces = tuple(pieces)
+        self.shape = torch.Size([sum(map(len, self.pieces)), *self.pieces[0].shape[1:]])
+
+    def join(self) -> Tensor:
+        return torch.cat(self.pieces)
 
 
 def require_exact_match(
@@ -75,13 +86,22 @@ def copy_weights(
         prefix: What the names of this module's tensors begin with.
         local_metadata: The hook's argument; it says whether torch is to assign instead of copying.
     """
-    if local_metadata.get('assign_to_params_buffers', False):
-        return
+    assign = local_metadata.get('assign_to_params_buffers', False)
     with torch.no_grad():
         for name, target in (*module.named_parameters(), *module.named_buffers()):
             source = state_dict.get(prefix + name)
-            if source is None or target.is_meta or target.shape != source.shape:
-                continue
-            target.copy_(source)
-            release_mapped(source)
-            state_dict[prefix + name] = target
+            if isinstance(source, Parts) and (assign or target.is_meta):
+                state_dict[prefix + name] = source.join()
+            elif source is not None and not assign and not target.is_meta:
+                _copy(source, target)
+                state_dict[prefix + name] = target
+
+
+def _copy(source: Union[Tensor, Parts], target: Tensor) -> None:
+    if isinstance(source, Parts):
+        sizes = [len(piece) for piece in source.pieces]
+        for part, piece in zip(target.split(sizes), source.pieces):
+            _copy(piece, part)
+    else:
+        target.copy_(source)
+        release_mapped(source)

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .experts import EXPERT, merge_expert, merged_expert, num_experts, spread_into_experts
-from .fitting import shorten
-from .loading import CheckpointError, load_file, release_mapped, state_dict_of
+from .fitting import Parts, shorten
+from .loading import CheckpointError, load_file, state_dict_of
 from .positions import GridHW, fold_class_token, require_class_position
 from .sources import SOURCES, Source, recognise
 
@@ -46,6 +46,7 @@ class Weights:
         num_heads: Number of attention heads, where the file says so; weights do not tell.
         class_token: 'keep' where a class token, if there is one, is part of the sequence; 'fold'
             where it is left over from pre-training, as in some official files.
+        joined: Whether all tensors are; else some may be :class:`Parts`.
         dropped: Names in the file that have no place here, with reasons.
         unknown: Tensors by names in the file that the source does not know.
     """
@@ -58,6 +59,7 @@ class Weights:
     grid_hw: Optional[GridHW] = None
     num_heads: Optional[int] = None
     class_token: str = 'fold'
+    joined: bool = True
     dropped: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, Tensor] = field(default_factory=dict)
 
@@ -102,7 +104,7 @@ class Weights:
             raise CheckpointError(
                 f'the checkpoint holds experts for {list(self.experts)}, {which}: {advice}'
             )
-        backbone = merge_expert(self.backbone, self.experts.index(dataset))
+        backbone = merge_expert(self.backbone, self.experts.index(dataset), self.joined)
         return replace(self, backbone=backbone, experts=())
 
     def spread_into_experts(
@@ -150,7 +152,9 @@ class Weights:
 
 
 def read_weights(
-    checkpoint: Union[str, Path, dict[str, Tensor]], notes: Optional[dict] = None
+    checkpoint: Union[str, Path, dict[str, Tensor]],
+    notes: Optional[dict] = None,
+    join: bool = True,
 ) -> Weights:
     """Recognise weights by their names, and translate these.
 
@@ -159,13 +163,17 @@ def read_weights(
             of a backbone.
         notes: What is known besides, see :func:`note_names`; by default what is attached to the
             state dict.
+        join: Whether to join what the source splits, or merges; else it comes as :class:`Parts`,
+            which :func:`copy_weights` knows.
 
     Raises:
         CheckpointError: The names are of no known source, or contradict each other.
     """
     if not isinstance(checkpoint, dict):
         checkpoint = state_dict_of(load_file(str(checkpoint))) or {}
-    others = [str(name) for name, value in checkpoint.items() if not isinstance(value, Tensor)]
+    others = [
+        str(name) for name, value in checkpoint.items() if not isinstance(value, (Tensor, Parts))
+    ]
     if others or not checkpoint:
         holds = f' but {shorten(others)}' if others else ''
         raise CheckpointError(f'the checkpoint holds no tensors by name{holds}')
@@ -179,10 +187,11 @@ def read_weights(
         raise CheckpointError(
             f'the checkpoint is in no known format ({", ".join(SOURCES)}); it holds {listed}'
         )
-    weights, numbered_heads = _translate(source, checkpoint, prefix)
+    weights, numbered_heads = _translate(source, checkpoint, prefix, join)
     grid_hw = notes.get('grid_hw')
     weights.grid_hw = grid_hw and tuple(grid_hw)
     weights.num_heads = notes.get('num_heads')
+    weights.joined = join
     if source.name in ('mmpose', 'timm', 'mae') or notes.get('class_token') == 'keep':
         weights.class_token = 'keep'
     _settle_positions(weights)
@@ -272,7 +281,7 @@ def head_names(names: Sequence[str]) -> set[str]:
 
 
 def _translate(
-    source: Source, state_dict: dict[str, Tensor], prefix: str
+    source: Source, state_dict: dict[str, Tensor], prefix: str, join: bool
 ) -> tuple[Weights, dict[Union[int, str], dict[str, Tensor]]]:
     weights = Weights(source.name, {})
     heads: dict[Union[int, str], dict[str, Tensor]] = {}
@@ -295,9 +304,8 @@ def _translate(
         if len(pieces) != 3:
             del weights.backbone[name]
             continue
-        weights.backbone[name] = torch.cat([pieces[index] for index in range(3)])
-        for piece in pieces.values():
-            release_mapped(piece)
+        parts_in_order = Parts([pieces[index] for index in range(3)])
+        weights.backbone[name] = parts_in_order.join() if join else parts_in_order
     return weights, heads
 
 

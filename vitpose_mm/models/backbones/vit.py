@@ -237,7 +237,7 @@ class ViT(BaseModule):
         given = {name[len(prefix) :]: state_dict.pop(name) for name in names}
         notes = given.pop(NOTES_KEY, None) or notes_of(state_dict, local_metadata)
         try:
-            weights = read_weights(given, notes)
+            weights = read_weights(given, notes, join=False)
             fitted = self._fit(weights)
         except CheckpointError as error:
             where = f' under {prefix!r}' if prefix else ''

@@ -60,7 +60,7 @@ class TopdownViTPose(TopdownPoseEstimator):
 
     def _translate(self, given: dict[str, Tensor], notes: dict) -> dict[str, Tensor]:
         """Bring the weights of any source to this model's heads; the backbone fits its own."""
-        weights = read_weights(given, notes)
+        weights = read_weights(given, notes, join=False)
         if weights.unknown:
             listed = shorten(f'{name} {tuple(v.shape)}' for name, v in weights.unknown.items())
             raise CheckpointError(
