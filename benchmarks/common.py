@@ -178,24 +178,3 @@ def peer_config() -> object:
     from mmengine.hub import get_config
 
     return get_config(PEER_CONFIG)
-
-
-def peer_state_dict(ours: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our weights under the names of mmpose's port."""
-    renamed = {}
-    for name, value in ours.items():
-        for old, new in (
-            ('patch_embed.proj.', 'patch_embed.projection.'),
-            ('last_norm.', 'ln1.'),
-            ('.blocks.', '.layers.'),
-            ('.norm1.', '.ln1.'),
-            ('.norm2.', '.ln2.'),
-            ('.mlp.fc1.', '.ffn.layers.0.0.'),
-            ('.mlp.fc2.', '.ffn.layers.1.'),
-        ):
-            name = name.replace(old, new)
-        if name == 'backbone.pos_embed':
-            # it has no position of the class token, which ours adds to all
-            value = value[:, 1:] + value[:, :1]
-        renamed[name] = value
-    return renamed

@@ -10,13 +10,13 @@ from common import (
     Report,
     parse_arguments,
     peer_config,
-    peer_state_dict,
     require_agreement,
 )
 from mmengine.config import Config
 from torch import Tensor
 
 from vitpose_mm.analysis import build_model
+from vitpose_mm.checkpoints import read_weights, state_dict_for
 from vitpose_mm.models.layers import Attention
 
 
@@ -50,7 +50,7 @@ def main() -> None:
         if type(module) is Attention:
             module.__class__ = PlainAttention
     peer = build_model(peer_config()).eval()
-    peer.load_state_dict(peer_state_dict(ours.state_dict()))
+    peer.load_state_dict(state_dict_for(read_weights(ours.state_dict()), 'mmpose'))
 
     images = {size: torch.randn(size, 3, 256, 192) for size in (1, 16)}
     with torch.inference_mode():

@@ -10,13 +10,13 @@ from common import (
     Report,
     parse_arguments,
     peer_config,
-    peer_state_dict,
     require_agreement,
 )
 from mmengine.config import Config
 
 from vitpose_mm.analysis import TrainingStep, peak_memory
 from vitpose_mm.analysis.training_step import COUNTED
+from vitpose_mm.checkpoints import read_weights, state_dict_for
 
 OPTIMIZER = dict(
     optimizer=dict(type='AdamW', lr=5e-4, betas=(0.9, 0.999), weight_decay=0.1),
@@ -35,8 +35,8 @@ def build_steps(batch_size: int, drop_path: bool) -> dict[str, TrainingStep]:
         if not drop_path:
             cfg.model.backbone.drop_path_rate = 0.0
         steps[name] = TrainingStep(cfg, batch_size)
-    weights = steps[OURS].model.state_dict()
-    steps[PEER].model.load_state_dict(peer_state_dict(weights))
+    weights = read_weights(steps[OURS].model.state_dict())
+    steps[PEER].model.load_state_dict(state_dict_for(weights, 'mmpose'))
     return steps
 
 

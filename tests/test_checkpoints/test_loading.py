@@ -1,6 +1,9 @@
 import os
 import pickle
+import subprocess
+import sys
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import save_checkpoint
+from safetensors.torch import save_file
 
 from vitpose_mm.checkpoints import CheckpointError, load_file, loading
 
@@ -156,3 +160,127 @@ def test_downloads_are_read_safely_and_kept(tmp_path, monkeypatch):
         loaded = CheckpointLoader.load_checkpoint('https://example.org/a/served.pth?token=1')
         assert loaded['state_dict']['weight'].tolist() == [1, 1]
     assert requests == ['https://example.org/a/served.pth?token=1']
+
+
+# --- weights left in the file until they are used ---
+
+
+@pytest.mark.parametrize('suffix', ['pth', 'safetensors'])
+def test_mapped_weights_are_the_same(tmp_path, suffix):
+    state = {f'layer{index}': torch.randn(300, 300) for index in range(3)}
+    path = tmp_path / f'weights.{suffix}'
+    torch.save(state, path) if suffix == 'pth' else save_file(state, path)
+    mapped = loading.state_dict_of(load_file(str(path), mapped=True))
+    for name, tensor in state.items():
+        for _ in range(2):  # what was let go of is read again
+            assert torch.equal(mapped[name], tensor)
+            loading.release_mapped(mapped[name])
+
+
+def test_what_was_changed_is_not_let_go_of(tmp_path):
+    torch.save({'weight': torch.ones(300, 300)}, tmp_path / 'file.pth')
+    weight = load_file(str(tmp_path / 'file.pth'), mapped=True)['weight']
+    weight.add_(1)
+    loading.release_mapped(weight)
+    assert (weight == 2).all()
+    other = torch.ones(300, 300)
+    loading.release_mapped(other)
+    assert (other == 1).all()
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_only_weights_stay_in_the_file(tmp_path):
+    """The state of an optimizer outlives its loading."""
+    path = tmp_path / 'epoch_1.pth'
+    moments = {0: dict(exp_avg=torch.ones(500, 500)), 1: [torch.ones(3), (torch.ones(3), 'x')]}
+    content = dict(state_dict=dict(weight=torch.ones(500, 500)), optimizer=dict(state=moments))
+    torch.save(content, path)
+    loaded = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+
+    def is_mapped(tensor) -> bool:
+        for line in Path('/proc/self/maps').read_text().splitlines():
+            begin, end = (int(side, 16) for side in line.split()[0].split('-'))
+            if begin <= tensor.data_ptr() < end:
+                return line.endswith(str(path))
+        raise AssertionError('the tensor is nowhere')
+
+    state = loaded['optimizer']['state']
+    others = [state[0]['exp_avg'], state[1][0], state[1][1][0]]
+    assert is_mapped(loaded['state_dict']['weight'])
+    assert not any(map(is_mapped, others))
+    assert all(bool((tensor == 1).all()) for tensor in others)
+    assert state[1][1][1] == 'x'
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.runner import load_checkpoint
+from mmpose.registry import MODELS
+import vitpose_mm
+init_default_scope('mmpose')
+vit = dict(type='ViT', arch=dict(embed_dim=768, depth=6, num_heads=12))
+model = MODELS.build(vit)
+path = sys.argv[1]
+torch.save(dict(state_dict=model.state_dict()), path)
+load_checkpoint(model, path, map_location='cpu')  # what is needed once for good
+def memory(kind):
+    return int(re.search(kind + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])
+Path('/proc/self/clear_refs').write_text('5')
+before = memory('VmRSS')
+load_checkpoint(model, path, map_location='cpu')
+print((memory('VmHWM') - before) * 1024 / Path(path).stat().st_size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_loading_takes_little_more_memory_than_the_model(tmp_path):
+    command = [sys.executable, '-W', 'ignore', '-c', PEAK, str(tmp_path / 'vit.pth')]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    share = float(done.stdout.split()[-1])
+    print(f'peak above the model: {share:.1%} of the file')
+    assert share < 0.2
+
+
+# --- other containers ---
+
+
+def test_damaged_safetensors_are_named(tmp_path):
+    path = tmp_path / 'model.safetensors'
+    save_file(dict(weight=torch.ones(30, 30)), path)
+    whole = path.read_bytes()
+    contents = (b'', b'text', whole[:40], whole[:-100], b'\xff' * 8 + whole[8:])
+    for content in contents:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r'model\.safetensors is damaged'):
+            load_file(str(path))
+    path.write_bytes(whole)
+    assert load_file(str(path))['state_dict']['weight'].sum() == 900
+
+
+def test_folders_without_weights_or_with_damaged_ones_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'holds none of model\.safetensors, '):
+        load_file(str(tmp_path))
+    index = tmp_path / 'model.safetensors.index.json'
+    for content, message in (('{', 'is damaged'), ('[]', 'holds a list'), ('{}', 'no weight_map')):
+        index.write_text(content)
+        with pytest.raises(CheckpointError, match=rf'index\.json .*{message}'):
+            load_file(str(tmp_path))
+    index.write_text('{"weight_map": {"weight": "../../gone.safetensors"}}')
+    with pytest.raises(FileNotFoundError, match=rf'{tmp_path}/gone\.safetensors does not exist'):
+        load_file(str(tmp_path))
+    save_file(dict(weight=torch.ones(2)), tmp_path / 'model.safetensors')
+    (tmp_path / 'config.json').write_text('not json')
+    with pytest.raises(CheckpointError, match=r'config\.json is damaged'):
+        load_file(str(tmp_path))
+
+
+def test_hostile_weights_in_a_folder_are_refused(tmp_path, protection):
+    trap = tmp_path / 'trap'
+    torch.save(dict(weight=RunsCode(os.makedirs, str(trap))), tmp_path / 'pytorch_model.bin')
+    with pytest.raises(CheckpointError, match=r'pytorch_model\.bin was not loaded'):
+        load_file(str(tmp_path))
+    assert not trap.exists()

@@ -9,7 +9,7 @@ import torch
 from mmengine import load
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-from mmpose.apis import inference_topdown, init_model
+from mmpose.apis import Pose2DInferencer, inference_topdown, init_model
 from mmpose.structures import PoseDataSample
 
 from vitpose_mm.engine import build_runner, set_test_options
@@ -119,6 +119,39 @@ def test_features_heatmaps_and_keypoints(reference_dir, load_reference, name):
                 f'{found.sum()} keypoints within 1e-3 px, of which {(reach < 1e-3).sum()} must be'
             )
             assert (distance[found] < 1e-3).mean() > 0.5
+
+
+@pytest.mark.parametrize('way', ['inferencer', 'load_from'])
+@pytest.mark.parametrize(
+    'name', ['official_moe', 'official_classic', 'mmpose1_classic', 'hf_classic', 'hf_moe']
+)
+def test_files_of_others_as_they_are(reference_dir, load_reference, tmp_path, way, name):
+    """By mmpose's inferencer, and by ``load_from`` as ``tools/test.py`` has it."""
+    case = load_reference(name)
+    recorded = dict(kind='classic', embed_dim=32, depth=3, num_heads=4, ratio=1, deconv_filters=16)
+    if name.startswith('hf'):
+        recorded['deconv_filters'] = 256
+    cfg = config_of(recorded, (64, 48))
+    path = str(reference_dir / f'{name}.pth')
+    if way == 'inferencer':
+        cfg.dump(tmp_path / 'config.py')
+        options = dict(device='cpu', det_model='whole_image')
+        model = Pose2DInferencer(str(tmp_path / 'config.py'), path, **options).model
+    else:
+        cfg.work_dir = str(tmp_path)
+        for part in ('train', 'val', 'test'):
+            cfg[f'{part}_dataloader'] = cfg[f'{part}_cfg'] = None
+        cfg.val_evaluator = cfg.test_evaluator = cfg.optim_wrapper = cfg.param_scheduler = None
+        cfg.auto_scale_lr = None
+        set_test_options(cfg, path)
+        runner = build_runner(cfg)
+        runner.load_or_resume()
+        model = runner.model.eval()
+    heatmaps = case['heatmaps_0' if name.startswith('official') else 'heatmaps']
+    samples = case['dataset_idx'] == 0 if name.endswith('moe') else slice(None)
+    with torch.no_grad():
+        output = model(torch.from_numpy(case['inputs'][samples]), None)
+    np.testing.assert_allclose(output, heatmaps[samples], atol=1e-5)
 
 
 def test_from_box_to_image_pixels(reference_dir, real_data_dir, load_reference):

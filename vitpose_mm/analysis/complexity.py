@@ -9,7 +9,12 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitpose_mm.models.layers import Attention, FeedForward, PatchEmbedding
+from vitpose_mm.models.layers import (
+    Attention,
+    FeedForward,
+    PartiallySharedFeedForward,
+    PatchEmbedding,
+)
 
 from . import models
 from .report import format_table
@@ -25,6 +30,7 @@ PARTS_BY_TYPE = {
     PatchEmbedding: 'patch embedding',
     Attention: PRODUCTS,
     FeedForward: 'feed-forward',
+    PartiallySharedFeedForward: 'feed-forward',
     nn.LayerNorm: 'norms',
 }
 POSITIONS, REST_OF_BACKBONE, HEAD, OTHER = 'positions', 'rest of the backbone', 'head', 'other'

@@ -176,8 +176,9 @@ def last_checkpoint(work_dir: str) -> Optional[str]:
 
 
 def require_checkpoint(path: str) -> None:
-    """Raise a ``ValueError`` if a local path is no file; addresses with a scheme pass."""
-    if '://' not in str(path) and not os.path.isfile(os.path.expanduser(path)):
+    """Raise a ``ValueError`` if a local path is not there; addresses with a scheme pass."""
+    # a folder may be one of transformers
+    if '://' not in str(path) and not os.path.exists(os.path.expanduser(path)):
         raise ValueError(f'Checkpoint {path} does not exist.')
 
 
