@@ -188,6 +188,33 @@ def test_positions_without_one_of_the_class_token_are_refused(tmp_path):
         pretrained(tmp_path / 'vit.pth')
 
 
+def test_an_encoder_by_mmpretrains_names(tmp_path):
+    """With its class token, and without but with its position."""
+    names = {
+        'patch_embed.proj.': 'patch_embed.projection.',
+        'last_norm.': 'ln1.',
+        'blocks.': 'layers.',
+        '.norm1.': '.ln1.',
+        '.norm2.': '.ln2.',
+        '.mlp.fc1.': '.ffn.layers.0.0.',
+        '.mlp.fc2.': '.ffn.layers.1.',
+    }
+    model = build(head_config(), class_token='keep', img_size=(64, 64))
+    state = {}
+    for name, tensor in model.backbone.state_dict().items():
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        state[name] = tensor
+    for dropped in ({}, {'cls_token'}):
+        kept = {name: tensor for name, tensor in state.items() if name not in dropped}
+        torch.save(dict(state_dict=kept), tmp_path / 'mae.pth')
+        vit = pretrained(tmp_path / 'mae.pth', img_size=(64, 64))
+        assert not vit.pos_embed[:, 0].any()
+        assert torch.equal(vit.pos_embed[:, 1:], model.backbone.pos_embed[:, 1:])
+        fc2 = model.backbone.blocks[2].mlp.fc2.weight
+        assert torch.equal(vit.blocks[2].mlp.fc2.weight, fc2)
+
+
 def test_kernels_of_14_px_are_padded_with_zeros_on_every_side(tmp_path):
     kernel = torch.randn(32, 3, 14, 14)
     torch.save(encoder_state(**{'patch_embed.proj.weight': kernel}), tmp_path / 'vit.pth')

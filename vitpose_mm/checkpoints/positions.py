@@ -36,6 +36,18 @@ def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
     return found.pop()
 
 
+def begins_with_class_position(num_positions: int) -> bool:
+    """Whether positions of which no class token tells are one more than a square or 4:3 grid."""
+
+    def is_grid(count: int) -> bool:
+        return any(
+            count > 0 and count % unit == 0 and math.isqrt(count // unit) ** 2 == count // unit
+            for unit in (1, 12)
+        )
+
+    return is_grid(num_positions - 1) and not is_grid(num_positions)
+
+
 def fold_class_token(backbone: dict[str, Tensor]) -> dict[str, Tensor]:
     """Leave out the class token of an encoder that has one in its sequence.
 

@@ -13,7 +13,12 @@ from torch import Tensor
 from .experts import EXPERT, merge_expert, merged_expert, num_experts, spread_into_experts
 from .fitting import Parts, shorten
 from .loading import CheckpointError, load_file, state_dict_of
-from .positions import GridHW, fold_class_token, require_class_position
+from .positions import (
+    GridHW,
+    begins_with_class_position,
+    fold_class_token,
+    require_class_position,
+)
 from .sources import SOURCES, Source, recognise
 
 # Heads by their keypoints, in the order of the official multi-data-set models.
@@ -320,6 +325,8 @@ def _settle_positions(weights: Weights) -> None:
             positions = torch.cat([positions[:, :1], positions[:, 2:]], 1)
         require_class_position(positions)
     elif weights.source == 'mmpose':
+        if begins_with_class_position(positions.shape[1]):
+            positions = positions[:, 1:]
         positions = F.pad(positions, (0, 0, 1, 0))
     backbone['pos_embed'] = positions
 

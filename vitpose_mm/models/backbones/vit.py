@@ -102,7 +102,7 @@ class ViT(BaseModule):
 
         self.patch_embed = PatchEmbedding(self.embed_dim, patch_size, ratio, patch_padding)
         self.grid_hw = self.patch_embed.grid_hw(_require_hw('img_size', img_size))
-        # The first position belongs to a class token that ViTPose does not have.
+        # The first position is the class token's, also where that is not in the sequence.
         num_positions = 1 + self.grid_hw[0] * self.grid_hw[1]
         self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, self.embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
