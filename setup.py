@@ -32,9 +32,9 @@ class BuildPyWithMim(build_py):
     Nothing is copied into the source tree.
 
     An editable installation has no package folder in site-packages, where mim looks all the same.
-    It gets one with scripts that run the source tree's tools. Without an `__init__.py` that is no
-    package, so that Python passes over it to the source tree, which `package_dir` below makes
-    setuptools put on the path as a plain directory.
+    It gets one with scripts that run the source tree's tools, and an index that imports its index.
+    Without an `__init__.py` that is no package, so that Python passes over it to the source tree,
+    which `package_dir` below makes setuptools put on the path as a plain directory.
     """
 
     def run(self) -> None:
@@ -53,6 +53,8 @@ class BuildPyWithMim(build_py):
         tools.mkdir(parents=True)
         for name in MIM_COMMANDS:
             (tools / name).write_text(PROXY.format(path=str(ROOT / 'tools' / name)))
+        index = target / '.mim' / 'model-index.yml'
+        index.write_text(f"Import:\n  - '{ROOT / 'model-index.yml'}'\n")
         # pip removes a folder on uninstalling only where it has put a file into that very folder.
         (target / 'README').write_text(f'For mim only: the package itself is in {ROOT}.\n')
 

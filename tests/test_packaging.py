@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vitpose_mm import __version__
 
@@ -89,9 +90,13 @@ def test_editable_wheel_leads_mim_to_the_source_tree(editable_wheel, source_tree
     names = [name for name in editable_wheel.namelist() if 'dist-info' not in name]
     path_file = f'__editable__.vitpose_mm-{__version__}.pth'
     tools = 'vitpose_mm/.mim/tools'
+    index = 'vitpose_mm/.mim/model-index.yml'
     assert sorted(names) == sorted(
-        [path_file, f'{tools}/train.py', f'{tools}/test.py', 'vitpose_mm/README']
+        [path_file, f'{tools}/train.py', f'{tools}/test.py', index, 'vitpose_mm/README']
     )
+    assert yaml.safe_load(editable_wheel.read(index)) == {
+        'Import': [str(source_tree / 'model-index.yml')]
+    }
     assert editable_wheel.read(path_file).decode().strip() == str(source_tree)
 
 
