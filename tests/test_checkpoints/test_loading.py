@@ -1,3 +1,4 @@
+import argparse
 import os
 import pickle
 import subprocess
@@ -57,6 +58,15 @@ def test_mmengines_own_checkpoints_are_read(tmp_path, protection, legacy):
     history = loaded['message_hub']['log_scalars']['loss']
     assert history.mean() == 0.375
     assert history.statistics('min') == 0.25
+
+
+def test_arguments_of_a_command_line_are_read(tmp_path, protection):
+    """MAE, DeiT and timm save them with the weights."""
+    arguments = argparse.Namespace(lr=0.1, output_dir='out', betas=(0.9, 0.95))
+    torch.save(dict(model=dict(weight=torch.ones(2)), args=arguments), tmp_path / 'mae.pth')
+    loaded = CheckpointLoader.load_checkpoint(str(tmp_path / 'mae.pth'), map_location='cpu')
+    assert loaded['args'] == arguments
+    assert loaded['state_dict']['weight'].tolist() == [1, 1]
 
 
 class RunsCode:

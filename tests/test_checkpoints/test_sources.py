@@ -556,6 +556,17 @@ def test_a_file_that_contradicts_its_notes_is_refused(reference_dir):
         read_weights(state)
 
 
+@pytest.mark.parametrize(
+    'note', [dict(heads=3), dict(experts='coco'), dict(grid_hw=[4, 0]), dict(num_heads='4')]
+)
+def test_notes_that_cannot_be_are_refused(tmp_path, note):
+    state = plain().state_dict()
+    state._metadata['backbone'].update(note)
+    torch.save(dict(state_dict=state), tmp_path / 'odd.pth')
+    with pytest.raises(CheckpointError, match='says of itself what cannot be: '):
+        load(plain(), tmp_path / 'odd.pth')
+
+
 def test_assigning_instead_of_copying():
     """``load_state_dict(assign=True)`` takes tensors that fit as they are."""
     model, other = plain(), plain()

@@ -8,6 +8,7 @@ because its message hub holds ``HistoryBuffer`` and numpy objects; older torch u
 """
 
 import _codecs
+import argparse
 import ctypes
 import json
 import mmap
@@ -64,11 +65,13 @@ def _numpy_globals() -> dict[str, Any]:
     return allowed
 
 
-# All that mmengine's checkpoints hold besides tensors and plain containers.
+# All that checkpoints of mmengine, and of MAE, DeiT and timm (their command lines' arguments), hold
+# besides tensors and plain containers.
 ALLOWED_GLOBALS = {
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
     'builtins.getattr': _history_statistic,
     '_codecs.encode': _codecs.encode,
+    'argparse.Namespace': argparse.Namespace,
     **_numpy_globals(),
 }
 
@@ -124,8 +127,9 @@ def load_file(path: str, map_location: Any = 'cpu', mapped: bool = False) -> Any
 
     Returns:
         What the file holds. In files of ``torch.save`` allowed are tensors, plain containers and
-        values, numpy arrays and scalars, and mmengine's ``HistoryBuffer``. Extend the list for
-        files you trust by ``torch.serialization.add_safe_globals`` (torch >= 2.6).
+        values, numpy arrays and scalars, ``argparse.Namespace`` and mmengine's ``HistoryBuffer``.
+        Extend the list for files you trust by ``torch.serialization.add_safe_globals`` (torch >=
+        2.6).
 
     Raises:
         FileNotFoundError: There is no such file, or no checkpoint in the folder.
@@ -239,7 +243,7 @@ def _load_json(path: str) -> dict:
 
 
 def state_dict_of(content: Any) -> Optional[dict[str, Tensor]]:
-    """Find the weights in what a file holds; None where there are none.
+    """Find the weights in what a file holds, whatever else is among them; None without tensors.
 
     mmengine and the official code have them under 'state_dict', MAE and DeiT under 'model'.
     """
@@ -249,10 +253,7 @@ def state_dict_of(content: Any) -> Optional[dict[str, Tensor]]:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    is_state_dict = content and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
-    )
-    return content if is_state_dict else None
+    return content if any(isinstance(value, Tensor) for value in content.values()) else None
 
 
 def note_names(state_dict: OrderedDict, notes: dict) -> None:
@@ -268,7 +269,7 @@ def note_names(state_dict: OrderedDict, notes: dict) -> None:
 
 def mark_as_mapped(state_dict: dict[str, Tensor]) -> None:
     for value in state_dict.values():
-        if value.device.type == 'cpu':
+        if isinstance(value, Tensor) and value.device.type == 'cpu':
             value._mapped_at_version = value._version
 
 

@@ -30,7 +30,24 @@ DATASETS_BY_KEYPOINTS = {
     (17, 14, 16, 17, 17, 133): ('coco', 'aic', 'mpii', 'ap10k', 'apt36k', 'coco_wholebody'),
 }
 VITPOSE_PLUS_DATASETS = DATASETS_BY_KEYPOINTS[17, 14, 16, 17, 17, 133]
-NOTES = ('heads', 'experts', 'grid_hw', 'num_heads', 'class_token')
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+
+
+# What a file may say of itself, and how such values look.
+NOTES = {
+    'heads': _are_names,
+    'experts': _are_names,
+    'grid_hw': lambda value: (
+        isinstance(value, (list, tuple))
+        and len(value) == 2
+        and all(isinstance(side, int) and side > 0 for side in value)
+    ),
+    'num_heads': lambda value: isinstance(value, int) and value > 0,
+    'class_token': lambda value: value in ('fold', 'keep'),
+}
 # Under this name, after its prefix, a model hands the notes of a file to the ViT inside of it.
 NOTES_KEY = '_notes'
 BLOCK_MODULES = ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2')
@@ -209,7 +226,10 @@ def notes_of(state_dict: dict[str, Tensor], local_metadata: Optional[dict] = Non
     metadata = getattr(state_dict, '_metadata', None) or {}
     notes = {}
     for entry in (metadata.get('backbone'), metadata.get(''), local_metadata):
-        notes.update({key: value for key, value in (entry or {}).items() if key in NOTES})
+        notes.update({key: entry[key] for key in NOTES if isinstance(entry, dict) and key in entry})
+    unusable = {key: value for key, value in notes.items() if not NOTES[key](value)}
+    if unusable:
+        raise CheckpointError(f'the checkpoint says of itself what cannot be: {unusable}')
     return notes
 
 
