@@ -204,6 +204,13 @@ def test_hugging_face_has_one_classic_decoder(tmp_path):
     assert not list(tmp_path.glob('hf*'))
 
 
+def test_hugging_face_has_whole_ratios_of_mlp(tmp_path):
+    arch = dict(embed_dim=32, depth=1, num_heads=4, mlp_ratio=3.5)
+    source = save(plain('simple', arch=arch), tmp_path / 'odd.pth')
+    with pytest.raises(CheckpointError, match=r'whole ratios .* 112 to 32'):
+        convert_file(source, tmp_path / 'hf', 'huggingface')
+
+
 def test_the_number_of_heads_must_be_known(tmp_path):
     model = plain('simple')
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}

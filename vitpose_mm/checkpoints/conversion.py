@@ -234,6 +234,11 @@ def hugging_face_config(
                 '--num-heads N (num_heads=N in Python)'
             )
         num_heads = known[dim]
+    hidden = len(backbone['blocks.0.mlp.fc1.weight'])
+    if hidden % dim:
+        raise CheckpointError(
+            f'transformers knows whole ratios of MLP to width only, this is {hidden} to {dim}'
+        )
     expert = backbone.get('blocks.0.mlp.experts.0.weight')
     return dict(
         architectures=['VitPoseForPoseEstimation'],
@@ -246,7 +251,7 @@ def hugging_face_config(
             hidden_size=dim,
             num_hidden_layers=depth,
             num_attention_heads=num_heads,
-            mlp_ratio=len(backbone['blocks.0.mlp.fc1.weight']) // dim,
+            mlp_ratio=hidden // dim,
             num_experts=len(weights.experts) or 1,
             part_features=0 if expert is None else len(expert),
             layer_norm_eps=1e-6,
