@@ -1,8 +1,12 @@
 import argparse
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+import urllib.error
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmengine.runner.checkpoint import save_checkpoint
 from safetensors.torch import save_file
 
@@ -118,8 +122,6 @@ def test_torchscript_archives_are_refused(tmp_path, protection):
 
 @pytest.mark.parametrize('content', ['truncated', 'empty', 'text', 'zip'])
 def test_damaged_files_are_named(tmp_path, protection, content):
-    import zipfile
-
     path = tmp_path / 'damaged.pth'
     save_checkpoint(mmengine_checkpoint(), str(path))
     if content == 'zip':
@@ -154,22 +156,124 @@ def test_which_loader_takes_which_address(path, loader):
     assert CheckpointLoader._get_checkpoint_loader(path).__name__ == loader
 
 
-def test_downloads_are_read_safely_and_kept(tmp_path, monkeypatch):
-    served = tmp_path / 'served.pth'
-    torch.save(dict(state_dict=dict(weight=torch.ones(2))), served)
-    requests = []
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    """Addresses to files that they give; every download is noted."""
+    served, requests = {}, []
 
     def download(url, destination, *args, **kwargs):
         requests.append(url)
-        with open(destination, 'wb') as file:
-            file.write(served.read_bytes())
+        if url not in served:
+            raise urllib.error.HTTPError(url, 404, 'Not Found', None, None)
+        shutil.copy(served[url], destination)
 
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
     monkeypatch.setattr(torch.hub, 'download_url_to_file', download)
+    return served, requests
+
+
+def test_downloads_are_read_safely_and_kept(tmp_path, web):
+    served, requests = web
+    url = 'https://example.org/a/served.pth?token=1'
+    served[url] = tmp_path / 'served.pth'
+    torch.save(dict(state_dict=dict(weight=torch.ones(2))), served[url])
     for _ in range(2):
-        loaded = CheckpointLoader.load_checkpoint('https://example.org/a/served.pth?token=1')
+        loaded = CheckpointLoader.load_checkpoint(url)
         assert loaded['state_dict']['weight'].tolist() == [1, 1]
-    assert requests == ['https://example.org/a/served.pth?token=1']
+    assert requests == [url]
+
+
+def test_downloads_of_the_same_name_are_told_apart(tmp_path, web):
+    """Half of the addresses on the web end in model.safetensors."""
+    served, _ = web
+    for index, folder in enumerate('ab'):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / 'model.safetensors'
+        save_file(dict(weight=torch.full((2,), float(index))), file)
+        served[f'https://example.org/{folder}/model.safetensors'] = file
+    for index, url in enumerate(served):
+        loaded = CheckpointLoader.load_checkpoint(url)
+        assert loaded['state_dict']['weight'].tolist() == [index, index]
+    # names that hold a hash of the file stay, so that caches of OpenMMLab and torch are of use
+    assert loading.cached_name('https://x.org/deit-a1311bcf.pth?a=1') == 'deit-a1311bcf.pth'
+
+
+def test_downloads_that_fail_are_named_and_not_kept(tmp_path, web):
+    served, requests = web
+    with pytest.raises(OSError, match=r'https://example\.org/gone\.pth could not be downloaded'):
+        CheckpointLoader.load_checkpoint('https://example.org/gone.pth')
+    url = 'https://example.org/page.pth'
+    served[url] = tmp_path / 'page.html'
+    served[url].write_text('<html>please log in</html>')
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r'page\.pth'):
+            CheckpointLoader.load_checkpoint(url)
+    assert requests.count(url) == 2
+
+
+# --- forged numpy objects ---
+
+
+def pickled(*pieces: bytes) -> bytes:
+    return b'\x80\x02' + b''.join(pieces) + b'.'
+
+
+def dtype(code: str, state: bytes = b'') -> bytes:
+    """numpy.dtype(code, 0, 1), and what its ``__setstate__`` gets, if anything."""
+    text = code.encode()
+    made = b'cnumpy\ndtype\n(X' + len(text).to_bytes(4, 'little') + text + b'K\x00K\x01tR'
+    return made + (b'(K\x03X\x01\x00\x00\x00' + state + b'tb' if state else b'')
+
+
+MINUS_ONE, MINUS_FIVE = b'J\xff\xff\xff\xff', b'J\xfb\xff\xff\xff'
+FORGED = {
+    'objects': dtype('O8'),
+    'record': dtype('f8,O8'),
+    'size': dtype('S8', b'|NNN' + MINUS_FIVE + b'K\x01K\x00'),
+    'flags': dtype('f8', b'<NNN' + MINUS_ONE + MINUS_ONE + b'K\x3f'),
+    'scalar': b'cnumpy.core.multiarray\nscalar\n(' + dtype('f8') + b'cnumpy\nndarray\ntR',
+}
+
+
+@pytest.mark.parametrize('kind', FORGED)
+def test_forged_numpy_objects_are_refused(tmp_path, protection, kind):
+    """numpy takes from a pickle where its memory begins and ends, and crashes if that is wrong."""
+    path = tmp_path / 'forged.pth'
+    torch.save(dict(value=0), path)
+    with zipfile.ZipFile(path) as archive:
+        names = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in names.items():
+            archive.writestr(name, pickled(FORGED[kind]) if name.endswith('data.pkl') else content)
+    with pytest.raises(CheckpointError, match=r'forged\.pth'):
+        load_file(str(path))
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+        np.array(['nose', 'eye']),
+        np.array([True, False]),
+        np.arange(3, dtype='>f4'),
+        np.array([1 + 0.5], dtype=np.float16),
+        np.zeros((0, 3)),
+        np.float32(0.5),
+        np.int64(-3),
+        np.bool_(True),
+        np.str_('nose'),
+        np.dtype('float32'),
+    ],
+)
+def test_numbers_and_strings_of_numpy_are_read(tmp_path, protection, value):
+    torch.save(dict(meta=dict(value=value, more=[(value,)])), tmp_path / 'meta.pth')
+    meta = load_file(str(tmp_path / 'meta.pth'))['meta']
+    for read in (meta['value'], meta['more'][0][0]):
+        assert type(read) is type(value)
+        if not isinstance(value, np.dtype):
+            assert read.dtype.newbyteorder('=') == value.dtype.newbyteorder('=')
+        np.testing.assert_array_equal(read, value)
 
 
 # --- weights left in the file until they are used ---
@@ -205,7 +309,10 @@ def test_only_weights_stay_in_the_file(tmp_path):
     moments = {0: dict(exp_avg=torch.ones(500, 500)), 1: [torch.ones(3), (torch.ones(3), 'x')]}
     content = dict(state_dict=dict(weight=torch.ones(500, 500)), optimizer=dict(state=moments))
     torch.save(content, path)
-    loaded = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    model = torch.nn.Module()
+    model.weight = torch.nn.Parameter(torch.zeros(500, 500))
+    loaded = load_checkpoint(model, str(path), map_location='cpu')
+    assert (model.weight == 1).all()
 
     def is_mapped(tensor) -> bool:
         for line in Path('/proc/self/maps').read_text().splitlines():
@@ -220,6 +327,10 @@ def test_only_weights_stay_in_the_file(tmp_path):
     assert not any(map(is_mapped, others))
     assert all(bool((tensor == 1).all()) for tensor in others)
     assert state[1][1][1] == 'x'
+    handed_out = CheckpointLoader.load_checkpoint(str(path), map_location='cpu')
+    assert not is_mapped(handed_out['state_dict']['weight']), 'its user may save it to the file'
+    torch.save(handed_out, path)
+    assert load_file(str(path))['state_dict']['weight'].sum() == 500 * 500
 
 
 PEAK = """
@@ -279,8 +390,15 @@ def test_folders_without_weights_or_with_damaged_ones_are_named(tmp_path):
         index.write_text(content)
         with pytest.raises(CheckpointError, match=rf'index\.json .*{message}'):
             load_file(str(tmp_path))
-    index.write_text('{"weight_map": {"weight": "../../gone.safetensors"}}')
+    for name in ('../../gone.safetensors', '..', '.', '', '/etc/passwd'):
+        index.write_text(json.dumps(dict(weight_map=dict(weight=name))))
+        with pytest.raises(CheckpointError, match=r'must name files beside it .* got \['):
+            load_file(str(tmp_path))
+    index.write_text('{"weight_map": {"weight": "gone.safetensors"}}')
     with pytest.raises(FileNotFoundError, match=rf'{tmp_path}/gone\.safetensors does not exist'):
+        load_file(str(tmp_path))
+    index.write_text('[' * 100_000)
+    with pytest.raises(CheckpointError, match=r'index\.json is damaged'):
         load_file(str(tmp_path))
     save_file(dict(weight=torch.ones(2)), tmp_path / 'model.safetensors')
     (tmp_path / 'config.json').write_text('not json')

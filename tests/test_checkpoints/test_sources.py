@@ -24,7 +24,7 @@ from tiny_models import (
 )
 
 from vitpose_mm.checkpoints import CheckpointError, load_file, match_names, read_weights
-from vitpose_mm.checkpoints.loading import note_names
+from vitpose_mm.checkpoints.notes import note
 from vitpose_mm.checkpoints.sources import SOURCES
 
 
@@ -551,7 +551,7 @@ def test_unknown_formats_are_refused(tmp_path):
 
 def test_a_file_that_contradicts_its_notes_is_refused(reference_dir):
     state = OrderedDict(load_file(str(reference_dir / 'official_moe.pth'))['state_dict'])
-    note_names(state, dict(heads=['coco', 'aic']))
+    note(state, dict(heads=['coco', 'aic']))
     with pytest.raises(CheckpointError, match=r"its heads are \['coco', 'aic'\] and holds 6"):
         read_weights(state)
 

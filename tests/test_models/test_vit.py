@@ -117,7 +117,7 @@ def test_positions_are_resized_at_load_time():
 
 def test_positions_of_an_odd_grid_need_it_said():
     source = tiny_vit(img_size=(32, 80))
-    foreign = dict(source.state_dict())
+    foreign = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     with pytest.raises(ValueError, match='pretrained_grid_hw'):
         tiny_vit().load_state_dict(foreign)
     target = tiny_vit(pretrained_grid_hw=(2, 5))
@@ -133,7 +133,7 @@ def test_positions_of_a_grid_of_the_same_size_but_another_shape_are_resized():
     expected = resize_positions(source.pos_embed[:, 1:], (4, 3), (3, 4))
     torch.testing.assert_close(target.pos_embed[:, 1:], expected)
 
-    foreign = dict(source.state_dict())
+    foreign = {name: tensor.clone() for name, tensor in source.state_dict().items()}
     target = tiny_vit(img_size=(48, 64), pretrained_grid_hw=(4, 3))
     target.load_state_dict(foreign)
     torch.testing.assert_close(target.pos_embed[:, 1:], expected)

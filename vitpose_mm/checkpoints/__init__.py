@@ -6,15 +6,16 @@ per source (:mod:`.sources`), applied without leaving anything out, and written 
 """
 
 from .conversion import TARGETS, convert_file, state_dict_for
-from .experts import merge_expert, reorder_experts, spread_into_experts
+from .errors import CheckpointError
+from .experts import merge_expert, reorder_experts, require_names, spread_into_experts
 from .fitting import copy_weights, require_exact_match, shorten
 from .inspection import inspect_file
-from .loading import CheckpointError, load_file
+from .loading import load_file
+from .notes import note_with, notes_of
 from .positions import infer_grid, pad_kernel
-from .weights import NOTES_KEY, Weights, match_names, notes_of, read_weights
+from .weights import Weights, match_names, read_weights
 
 __all__ = [
-    'NOTES_KEY',
     'TARGETS',
     'CheckpointError',
     'Weights',
@@ -25,11 +26,13 @@ __all__ = [
     'load_file',
     'match_names',
     'merge_expert',
+    'note_with',
     'notes_of',
     'pad_kernel',
     'read_weights',
     'reorder_experts',
     'require_exact_match',
+    'require_names',
     'shorten',
     'spread_into_experts',
     'state_dict_for',

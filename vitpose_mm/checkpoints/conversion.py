@@ -1,22 +1,28 @@
 """Weights written so that others' code opens them."""
 
+import errno
 import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from vitpose_mm.architectures import ARCHITECTURES
 from vitpose_mm.files import written_whole
 
-from .loading import CheckpointError, load_file, note_names, state_dict_of
+from .errors import CheckpointError
+from .experts import require_names
+from .loading import STATE_DICT_WRAPPERS, load_file, state_dict_of
+from .notes import note
 from .positions import GridHW, infer_grid
 from .sources import SOURCES
 from .weights import Weights, decoder_of, num_keypoints, read_weights
@@ -41,8 +47,8 @@ def convert_file(
 
     Args:
         source: See :func:`load_file`.
-        target: A ``.pth`` or ``.safetensors`` file, which is replaced; for 'huggingface' a folder
-            that does not exist yet or is empty.
+        target: A ``.pth`` or ``.safetensors`` file, which is replaced, through links; for
+            'huggingface' a folder that does not exist yet or is empty.
         to: One of ``TARGETS``.
         dataset: The only data set whose head to keep.
         merge_experts: Merge the expert of ``dataset``, which makes a plain ViT.
@@ -58,10 +64,15 @@ def convert_file(
         FileNotFoundError: There is no such source.
         CheckpointError: The source cannot be read, is in no known format or incomplete, or the
             target has no place for something in it.
+        ValueError: An argument is not what it should be.
+        OSError: The target cannot be written.
     """
-    source, target = str(source), str(target)
     if to not in TARGETS:
         raise ValueError(f'to must be one of {TARGETS}, got {to!r}')
+    if dataset is not None:
+        (dataset,) = require_names('dataset', [dataset])
+    source = os.path.realpath(os.path.expanduser(source))
+    target = os.path.realpath(os.path.expanduser(target))
     if to == 'huggingface':
         if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
             raise CheckpointError(f'{target} exists; transformers needs a new folder')
@@ -71,6 +82,7 @@ def convert_file(
     try:
         weights = read_weights(state_dict_of(content) or {})
         weights.require_complete()
+        num_heads_in_file = len(weights.heads)
         if dataset is not None:
             weights = replace(weights.only_head(dataset, NAME_DATASET), stated=True)
         if merge_experts:
@@ -80,7 +92,14 @@ def convert_file(
         if to != 'vitpose_mm':
             weights = weights.fold_class_token()
         state_dict = state_dict_for(weights, to)
-        meta = _meta_to_keep(content, chosen_head=dataset is not None)
+        if source == target and 'optimizer' in content:
+            raise CheckpointError("the training's state would be lost, choose another target")
+        weights.dropped.update(
+            (key, 'not weights')
+            for key in content
+            if key not in (*STATE_DICT_WRAPPERS, 'meta') and state_dict_of(content) is not content
+        )
+        meta = _meta_to_keep(content, len(weights.heads) == num_heads_in_file)
         if to == 'huggingface':
             _write_folder(target, state_dict, weights, meta, num_heads)
         else:
@@ -118,9 +137,11 @@ def state_dict_for(weights: Weights, to: str) -> 'OrderedDict[str, Tensor]':
         num_heads=weights.num_heads,
         class_token=weights.class_token if 'cls_token' in weights.backbone else None,
     )
+    if to == 'vitpose_mm':
+        notes.update(weights.patches)
     if weights.stated:
         notes.update(heads=list(weights.heads), experts=list(weights.experts))
-    note_names(state_dict, {key: value for key, value in notes.items() if value})
+    note(state_dict, {key: value for key, value in notes.items() if value})
     return state_dict
 
 
@@ -140,6 +161,11 @@ def _add(
 def _require_place(weights: Weights, to: str) -> None:
     """Refuse what a target cannot hold."""
     target = SOURCES[to]
+    if to in ('mmpose', 'huggingface') and weights.patches:
+        raise CheckpointError(
+            f'{to} cuts patches of 16 px with a padding of 2 px, the checkpoint is for '
+            f'{weights.patches}'
+        )
     if len(weights.heads) > 1 and not target.named_heads and not target.more_heads:
         raise CheckpointError(
             f'{to} holds one head, the checkpoint {list(weights.heads)}: {NAME_DATASET}'
@@ -164,18 +190,28 @@ def _require_place(weights: Weights, to: str) -> None:
 
 def _write_file(path: str, state_dict: 'OrderedDict[str, Tensor]', meta: dict) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as partial:
+    with written_whole(path) as partial, _full_disks_as_such(path):
         if path.endswith('.pth'):
             torch.save(dict(meta=meta, state_dict=state_dict), partial)
         else:
             _save_safetensors(state_dict, partial)
 
 
+@contextmanager
+def _full_disks_as_such(path: str) -> Iterator[None]:
+    """torch and safetensors report them as errors of their own."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(errno.EIO, f'{path} could not be written ({reason})') from error
+
+
 def _save_safetensors(state_dict: 'OrderedDict[str, Tensor]', path: str) -> None:
     notes = json.dumps(state_dict._metadata[''])
     # safetensors refuses tensors that share memory, as experts made of one plain ViT do
     tensors = {
-        name: tensor.clone() if tensor.numel() < tensor.untyped_storage().size() else tensor
+        name: tensor if _owns_its_memory(tensor) else tensor.clone()
         for name, tensor in state_dict.items()
     }
     save_file(
@@ -183,6 +219,10 @@ def _save_safetensors(state_dict: 'OrderedDict[str, Tensor]', path: str) -> None
         path,
         metadata=dict(format='pt', vitpose_mm=notes),
     )
+
+
+def _owns_its_memory(tensor: Tensor) -> bool:
+    return tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
 def _write_folder(
@@ -198,13 +238,13 @@ def _write_folder(
         'config.json': hugging_face_config(weights, grid_hw, num_heads, meta),
         'preprocessor_config.json': hugging_face_preprocessor(weights, grid_hw),
     }
-    partial = f'{folder}.partial'
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = f'{folder}.{os.getpid()}.partial'
+    Path(partial).mkdir(parents=True)
     try:
-        Path(partial).mkdir(parents=True)
-        _save_safetensors(state_dict, os.path.join(partial, 'model.safetensors'))
-        for name, config in configs.items():
-            Path(partial, name).write_text(json.dumps(config, indent=2) + '\n')
+        with _full_disks_as_such(folder):
+            _save_safetensors(state_dict, os.path.join(partial, 'model.safetensors'))
+        for file_name, config in configs.items():
+            Path(partial, file_name).write_text(json.dumps(config, indent=2) + '\n')
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -225,7 +265,12 @@ def hugging_face_config(
     depth = 1 + max(int(name.split('.')[1]) for name in backbone if name.startswith('blocks.'))
     (head,) = weights.heads.values()
     names = _keypoint_names(meta, num_keypoints(head))
-    num_heads = num_heads or weights.num_heads
+    if weights.num_heads is not None and num_heads not in (None, weights.num_heads):
+        raise CheckpointError(
+            f'the checkpoint has {weights.num_heads} attention heads, num_heads is {num_heads}'
+        )
+    if num_heads is None:
+        num_heads = weights.num_heads
     if num_heads is None:
         known = {arch['embed_dim']: arch['num_heads'] for arch in ARCHITECTURES.values()}
         if dim not in known:
@@ -234,6 +279,8 @@ def hugging_face_config(
                 '--num-heads N (num_heads=N in Python)'
             )
         num_heads = known[dim]
+    if not isinstance(num_heads, int) or num_heads < 1 or dim % num_heads:
+        raise ValueError(f'num_heads must be a whole number that divides {dim}, got {num_heads!r}')
     hidden = len(backbone['blocks.0.mlp.fc1.weight'])
     if hidden % dim:
         raise CheckpointError(
@@ -284,16 +331,19 @@ def hugging_face_preprocessor(weights: Weights, grid_hw: GridHW) -> dict[str, An
 
 
 def _keypoint_names(meta: dict, count: int) -> list[str]:
-    names = meta.get('dataset_meta', {}).get('keypoint_id2name', {})
-    if len(names) == count:
-        return [str(names[index]) for index in range(count)]
+    dataset_meta = meta.get('dataset_meta')
+    names = dataset_meta.get('keypoint_id2name') if isinstance(dataset_meta, dict) else None
+    if isinstance(names, dict) and set(names) == set(range(count)):
+        names = [str(names[index]) for index in range(count)]
+        if len(set(names)) == count:
+            return names
     return [f'LABEL_{index}' for index in range(count)]
 
 
-def _meta_to_keep(content: dict, chosen_head: bool) -> dict:
+def _meta_to_keep(content: dict, all_heads: bool) -> dict:
     """What a file says of its training; the data set's part only while the heads stay."""
     meta = content.get('meta')
     meta = dict(meta) if isinstance(meta, dict) else {}
-    if chosen_head:
+    if not all_heads:
         meta.pop('dataset_meta', None)
     return meta

@@ -12,17 +12,51 @@ from typing import Optional
 import torch
 from torch import Tensor
 
+from .errors import CheckpointError
 from .fitting import Parts
-from .loading import CheckpointError
 
 EXPERT = re.compile(r'(?P<mlp>.*\bmlp\.)experts\.(?P<index>\d+)\.(?P<leaf>weight|bias)')
 SHARED = re.compile(r'(?P<mlp>.*\bmlp\.)fc2\.(?P<leaf>weight|bias)')
 
 
 def num_experts(names: Iterable[str]) -> int:
-    """The number of experts in each block, 0 for a plain ViT."""
+    """The number of experts in each block, 0 for a plain ViT.
+
+    Raises:
+        CheckpointError: Some numbers are left out.
+    """
     matches = [EXPERT.fullmatch(name) for name in names]
-    return max((1 + int(match['index']) for match in matches if match), default=0)
+    return count_up('experts', (int(match['index']) for match in matches if match))
+
+
+def count_up(what: str, numbers: Iterable[int]) -> int:
+    """How many different numbers there are, which must be those from 0 on.
+
+    Raises:
+        CheckpointError: Some are left out.
+    """
+    numbers = set(numbers)
+    if numbers and max(numbers) + 1 != len(numbers):
+        raise CheckpointError(
+            f'the {what} are numbered up to {max(numbers)}, but there are only {len(numbers)}'
+        )
+    return len(numbers)
+
+
+def require_names(argument: str, names: object) -> tuple[str, ...]:
+    """Names of data sets as a tuple.
+
+    Raises:
+        ValueError: They are not different, non-empty strings without dots.
+    """
+    if (
+        isinstance(names, str)
+        or not isinstance(names, Sequence)
+        or not all(isinstance(name, str) and name and '.' not in name for name in names)
+        or len(set(names)) != len(names)
+    ):
+        raise ValueError(f'{argument} must be different names of data sets, got {names!r}')
+    return tuple(names)
 
 
 def merge_expert(backbone: dict[str, Tensor], index: int, join: bool = True) -> dict[str, Tensor]:
@@ -43,7 +77,7 @@ def merge_expert(backbone: dict[str, Tensor], index: int, join: bool = True) -> 
             expert = f'{match["mlp"]}experts.{index}.{match["leaf"]}'
             if expert not in backbone:
                 raise CheckpointError(f'{expert} is missing, so that expert cannot be merged')
-            parts = Parts([tensor, backbone[expert]])
+            parts = Parts(name, [tensor, backbone[expert]])
             tensor = parts.join() if join else parts
         if not EXPERT.fullmatch(name):
             merged[name] = tensor
@@ -75,10 +109,10 @@ def spread_into_experts(
             spread[name] = tensor
             continue
         part = len(tensor) // 4 if part_features is None else part_features
-        if not 0 < part < len(tensor):
+        if not isinstance(part, int) or not 0 < part < len(tensor):
             raise CheckpointError(
-                f'part_features must be between 0 and the {len(tensor)} outputs of {name}, got '
-                f'{part_features}'
+                f'part_features must be a whole number between 0 and the {len(tensor)} outputs of '
+                f'{name}, got {part}'
             )
         spread[name] = tensor[:-part]
         for index in range(count):

@@ -6,15 +6,25 @@ from typing import Optional, Union
 import torch
 from torch import Tensor, nn
 
-from .loading import CheckpointError, release_mapped
+from .errors import CheckpointError
+from .loading import release_mapped
 
 
 class Parts:
-    """Tensors that belong one below the other, and are copied without being joined first."""
+    """Tensors that belong one below the other, and are copied without being joined first.
 
-    def __init__(self, pieces: Sequence[Tensor]) -> None:
+    Raises:
+        CheckpointError: They differ in more than their rows.
+    """
+
+    def __init__(self, name: str, pieces: Sequence[Tensor]) -> None:
         self.pieces = tuple(pieces)
+        shapes = [tuple(piece.shape) for piece in pieces]
+        if () in shapes or len({(shape[1:], p.dtype) for shape, p in zip(shapes, pieces)}) > 1:
+            kinds = ', '.join(f'{shape} {p.dtype}' for shape, p in zip(shapes, pieces))
+            raise CheckpointError(f'the parts of {name} do not fit below each other: {kinds}')
         self.shape = torch.Size([sum(map(len, self.pieces)), *self.pieces[0].shape[1:]])
+        self.dtype = self.pieces[0].dtype
 
     def join(self) -> Tensor:
         return torch.cat(self.pieces)
@@ -44,18 +54,21 @@ def require_exact_match(
     }
     wanted = module.state_dict()
     missing = [
-        name for name in wanted.keys() - given.keys() if not name.endswith('num_batches_tracked')
+        f'{name} {tuple(wanted[name].shape)}'
+        for name in wanted.keys() - given.keys()
+        if not name.endswith('num_batches_tracked')
     ]
+    left_over = [f'{name} {shape_of(given[name])}' for name in given.keys() - wanted.keys()]
     shapes = [
-        f'{name} {tuple(given[name].shape)} for {tuple(wanted[name].shape)}'
+        f'{name} {shape_of(given[name])} for {tuple(wanted[name].shape)}'
         for name in wanted.keys() & given.keys()
-        if given[name].shape != wanted[name].shape
+        if shape_of(given[name]) != tuple(wanted[name].shape)
     ]
     problems = [
         f'{title}: {shorten(names)}'
         for title, names in (
             ('missing', missing),
-            ('left over', given.keys() - wanted.keys()),
+            ('left over', left_over),
             ('of another shape', shapes),
         )
         if names
@@ -64,6 +77,10 @@ def require_exact_match(
         where = f'under {prefix!r}' if prefix else 'at the top level'
         message = f'the checkpoint does not fit {type(module).__name__} {where}; '
         raise CheckpointError(message + '; '.join(problems) + (f'. {advice}' if advice else ''))
+
+
+def shape_of(value: object) -> tuple:
+    return tuple(getattr(value, 'shape', ()))
 
 
 def shorten(names: Iterable[str], limit: int = 8) -> str:

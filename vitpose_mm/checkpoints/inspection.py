@@ -8,7 +8,8 @@ from typing import Any, Optional, Union
 from vitpose_mm.architectures import ARCHITECTURES
 
 from .conversion import USUAL_GRID
-from .loading import CheckpointError, load_file, state_dict_of
+from .errors import CheckpointError
+from .loading import load_file, state_dict_of
 from .positions import infer_grid
 from .weights import Weights, decoder_of, num_keypoints, read_weights
 

@@ -7,17 +7,18 @@ because its message hub holds ``HistoryBuffer`` and numpy objects; older torch u
 ``torchvision://``, ``open-mmlab://``, ``s3://`` and the like go past these loaders.
 """
 
-import _codecs
 import argparse
 import ctypes
+import hashlib
 import json
 import mmap
 import os
 import pickle
 import re
-import types
+import sys
 import zipfile
 from collections import OrderedDict
+from contextlib import suppress
 from functools import cache
 from typing import Any, Optional
 
@@ -28,7 +29,12 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 from safetensors import safe_open
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from .errors import CheckpointError
+from .notes import note, note_with_positions
+from .unpickling import ALLOWED_GLOBALS, PlainArray, PlainDtype, restricted_pickle
 
 STATE_DICT_WRAPPERS = ('state_dict', 'model', 'module')
 HUGGING_FACE_WEIGHTS = (
@@ -37,80 +43,12 @@ HUGGING_FACE_WEIGHTS = (
     'pytorch_model.bin',
     'pytorch_model.bin.index.json',
 )
+SHARD = re.compile(r'[^/\\]+\.(safetensors|bin)')
+HASH_IN_NAME = re.compile(r'-[0-9a-f]{8,}\.\w+$')
 TORCH_HAS_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6.0')
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, is not safe to read, or does not fit the model."""
-
-
-def _history_statistic(owner: type, name: str) -> Any:
-    """Stand in for ``getattr``, by which ``HistoryBuffer`` pickles its statistics, and no more."""
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
-        raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r})')
-    return getattr(owner, name)
-
-
-def _numpy_globals() -> dict[str, Any]:
-    """What pickled numpy arrays and scalars are made of, by numpy's old and new module names."""
-    reconstruct = np.zeros(1).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    allowed = {'numpy.ndarray': np.ndarray, 'numpy.dtype': np.dtype}
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed[f'{module}._reconstruct'] = reconstruct
-        allowed[f'{module}.scalar'] = scalar
-    for code in '?bhilqBHILQefdSU':
-        dtype = type(np.dtype(code))
-        allowed[f'{dtype.__module__}.{dtype.__name__}'] = dtype
-    return allowed
-
-
-# All that checkpoints of mmengine, and of MAE, DeiT and timm (their command lines' arguments), hold
-# besides tensors and plain containers.
-ALLOWED_GLOBALS = {
-    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
-    'builtins.getattr': _history_statistic,
-    '_codecs.encode': _codecs.encode,
-    'argparse.Namespace': argparse.Namespace,
-    **_numpy_globals(),
-}
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    """Unpickles what ``weights_only`` would; for torch < 2.6, whose own allow-list is closed."""
-
-    allowed = {
-        **ALLOWED_GLOBALS,
-        '__builtin__.getattr': _history_statistic,
-        'builtins.set': set,
-        '__builtin__.set': set,
-        'collections.OrderedDict': OrderedDict,
-        'torch.Size': torch.Size,
-        'torch.device': torch.device,
-        'torch.nn.parameter.Parameter': nn.Parameter,
-        **{
-            f'torch._utils.{name}': getattr(torch._utils, name)
-            for name in ('_rebuild_tensor', '_rebuild_tensor_v2', '_rebuild_parameter')
-        },
-        **{
-            f'torch.{name}': value
-            for name, value in vars(torch).items()
-            if isinstance(value, torch.dtype) or name.endswith('Storage')
-        },
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return self.allowed[f'{module}.{name}']
-        except KeyError:
-            raise pickle.UnpicklingError(f'GLOBAL {module}.{name}') from None
-
-
-_restricted_pickle = types.SimpleNamespace(
-    __name__='restricted_pickle',
-    Unpickler=_RestrictedUnpickler,
-    load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load(),
-)
+_version_when_mapped = WeakTensorKeyDictionary()
 
 
 def load_file(path: str, map_location: Any = 'cpu', mapped: bool = False) -> Any:
@@ -119,11 +57,11 @@ def load_file(path: str, map_location: Any = 'cpu', mapped: bool = False) -> Any
     Args:
         path: A file of ``torch.save``, a ``.safetensors``, an ``.npz`` of arrays, or a folder as
             transformers saves models to.
-        map_location: As ``torch.load`` has it. Of ``.safetensors``, folders and ``.npz`` all
-            tensors come on the CPU.
+        map_location: As ``torch.load`` has it. Of ``.safetensors`` and ``.npz`` all tensors come on
+            the CPU.
         mapped: Leave the weights in the file until they are used, where the format allows it. As
-            long as they are in use the file must not be written to, only replaced. All that is not
-            weights is read at once.
+            long as they are in use the file must not be written to, only replaced: saving them to
+            it would destroy it. All that is not weights is read at once.
 
     Returns:
         What the file holds. In files of ``torch.save`` allowed are tensors, plain containers and
@@ -148,7 +86,7 @@ def load_file(path: str, map_location: Any = 'cpu', mapped: bool = False) -> Any
             return _load_safetensors(path, mapped)
         # files in torch's format of before 1.6 cannot be mapped
         mapped = mapped and zipfile.is_zipfile(path)
-        content = _torch_load(path, map_location, mapped)
+        return _torch_load(path, map_location, mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f'{path} was not loaded: it is no checkpoint, or it holds more than tensors and plain '
@@ -160,23 +98,23 @@ def load_file(path: str, map_location: Any = 'cpu', mapped: bool = False) -> Any
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({_first_sentence(error)})'
         ) from error
-    if mapped:
-        weights = state_dict_of(content) or {}
-        mark_as_mapped(weights)
-        _read_other_tensors(content, {id(value) for value in weights.values()})
-    return content
 
 
 def _torch_load(path: str, map_location: Any, mapped: bool) -> Any:
+    options = dict(map_location=map_location, mmap=mapped)
     if TORCH_HAS_ALLOW_LIST:
         allowed = [(value, name) for name, value in ALLOWED_GLOBALS.items()]
         with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mapped)
-    if _is_torchscript(path):
+            content = torch.load(path, weights_only=True, **options)
+    elif _is_torchscript(path):
         raise pickle.UnpicklingError('TorchScript archive')
-    return torch.load(
-        path, map_location=map_location, pickle_module=_restricted_pickle, mmap=mapped
-    )
+    else:
+        content = torch.load(path, pickle_module=restricted_pickle, **options)
+    weights = state_dict_of(content) or {}
+    if mapped:
+        mark_as_mapped(weights)
+    note_with_positions(weights)
+    return _finish(content, {id(value) for value in weights.values()} if mapped else None)
 
 
 def _load_safetensors(path: str, mapped: bool) -> dict:
@@ -189,7 +127,7 @@ def _load_safetensors(path: str, mapped: bool) -> dict:
         mark_as_mapped(state_dict)
     else:
         state_dict = OrderedDict((name, value.clone()) for name, value in state_dict.items())
-    note_names(state_dict, notes)
+    note(state_dict, notes if isinstance(notes, dict) else {})
     return dict(state_dict=state_dict)
 
 
@@ -205,8 +143,13 @@ def _load_folder(folder: str, map_location: Any, mapped: bool) -> dict:
         index = _load_json(os.path.join(folder, found[0])).get('weight_map')
         if not isinstance(index, dict):
             raise CheckpointError(f'{os.path.join(folder, found[0])} has no weight_map')
-        # a name from the file must not lead out of the folder
-        names = sorted({os.path.basename(str(name)) for name in index.values()})
+        names = sorted(set(map(str, index.values())))
+        outside = [name for name in names if not SHARD.fullmatch(name)]
+        if outside:
+            raise CheckpointError(
+                f'{os.path.join(folder, found[0])} must name files beside it that end with '
+                f'.safetensors or .bin, got {outside}'
+            )
     state_dict, notes = OrderedDict(), {}
     for name in names:
         shard = state_dict_of(load_file(os.path.join(folder, name), map_location, mapped)) or {}
@@ -216,15 +159,17 @@ def _load_folder(folder: str, map_location: Any, mapped: bool) -> dict:
     backbone = _load_json(config).get('backbone_config') if os.path.isfile(config) else None
     if isinstance(backbone, dict):
         notes.update(_notes_of_hugging_face(backbone))
-    note_names(state_dict, notes)
+    note(state_dict, notes)
     return dict(state_dict=state_dict)
 
 
 def _notes_of_hugging_face(config: dict) -> dict:
     notes = {}
-    sizes = [config.get('image_size'), config.get('patch_size')]
-    sizes = [[size, size] if isinstance(size, int) else size for size in sizes]
-    if all(isinstance(size, list) and len(size) == 2 and all(size) for size in sizes):
+    sizes = []
+    for size in (config.get('image_size'), config.get('patch_size')):
+        sizes.append(size if isinstance(size, list) else [size, size])
+    counts = [side for size in sizes for side in size if isinstance(side, int) and side > 0]
+    if len(counts) == 4 and len(sizes[0]) == 2:
         notes['grid_hw'] = [side // patch for side, patch in zip(*sizes)]
     if isinstance(config.get('num_attention_heads'), int):
         notes['num_heads'] = config['num_attention_heads']
@@ -235,7 +180,7 @@ def _load_json(path: str) -> dict:
     try:
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f'{path} is damaged ({_first_sentence(error)})') from error
     if not isinstance(content, dict):
         raise CheckpointError(f'{path} is damaged (it holds a {type(content).__name__})')
@@ -256,49 +201,53 @@ def state_dict_of(content: Any) -> Optional[dict[str, Tensor]]:
     return content if any(isinstance(value, Tensor) for value in content.values()) else None
 
 
-def note_names(state_dict: OrderedDict, notes: dict) -> None:
-    """Attach what names do not tell, as torch attaches versions of modules.
-
-    Args:
-        state_dict: Weights of a whole model.
-        notes: Any of ``heads`` and ``experts``, their data sets in order; ``grid_hw``, the rows and
-            columns of positions; ``num_heads`` of the attention.
-    """
-    state_dict._metadata = OrderedDict({'': dict(notes), 'backbone': dict(notes)})
-
-
 def mark_as_mapped(state_dict: dict[str, Tensor]) -> None:
     for value in state_dict.values():
-        if isinstance(value, Tensor) and value.device.type == 'cpu':
-            value._mapped_at_version = value._version
+        # tensors of inference mode do not tell whether they were changed
+        if (
+            isinstance(value, Tensor)
+            and value.device.type == 'cpu'
+            and value.layout == torch.strided
+            and not value.is_inference()
+        ):
+            _version_when_mapped[value] = value._version
 
 
-def _read_other_tensors(content: Any, weights: set[int]) -> Any:
-    """Copy tensors that are not weights, such as the optimizer's, out of the file, in place."""
+def _finish(content: Any, weights: Optional[set[int]]) -> Any:
+    """Put arrays in place of their stand-ins and, of a mapped file, copy what is not weights.
+
+    Containers are changed in place.
+    """
     if isinstance(content, Tensor):
-        if id(content) in weights:
+        if weights is None or id(content) in weights:
             return content
         copy = content.clone()
         mark_as_mapped({'': content})
         release_mapped(content)
         return copy
-    if isinstance(content, dict):
+    if isinstance(content, PlainArray):
+        return content.view(np.ndarray)
+    if isinstance(content, PlainDtype):
+        return content.dtype
+    if isinstance(content, (HistoryBuffer, argparse.Namespace)):
+        _finish(content.__dict__, weights)
+    elif isinstance(content, dict):
         for key, value in content.items():
-            content[key] = _read_other_tensors(value, weights)
+            content[key] = _finish(value, weights)
     elif isinstance(content, list):
-        content[:] = [_read_other_tensors(value, weights) for value in content]
+        content[:] = [_finish(value, weights) for value in content]
     elif type(content) is tuple:
-        return tuple(_read_other_tensors(value, weights) for value in content)
+        return tuple(_finish(value, weights) for value in content)
     return content
 
 
 def release_mapped(tensor: Tensor) -> None:
     """Let go of the memory that reading a mapped tensor has filled; it is read again if needed.
 
-    Does nothing for other tensors, and for those that were changed since, whose values are not
+    Does nothing for other tensors, and for those that torch has changed since, whose values are not
     those of the file.
     """
-    if getattr(tensor, '_mapped_at_version', None) != tensor._version:
+    if tensor not in _version_when_mapped or _version_when_mapped[tensor] != tensor._version:
         return
     if not tensor.is_contiguous() or not hasattr(_libc(), 'madvise'):
         return
@@ -331,24 +280,75 @@ def _first_sentence(error: Exception) -> str:
 # Sorted by mmengine behind every scheme that names itself, and before its own catch-all.
 @CheckpointLoader.register_scheme(prefixes=r'(?!\w+://)')
 def load_from_local_safely(filename: str, map_location: Any = None) -> Any:
-    """See :func:`load_file`; mapped, and the weights where mmengine looks for them."""
-    content = load_file(filename, map_location, mapped=True)
+    """See :func:`load_file`; the weights come where mmengine looks for them."""
+    content = load_file(filename, map_location, mapped=_is_read_into_a_model())
     state_dict = state_dict_of(content)
     if state_dict is None or state_dict is content:
         return content
     return {**content, 'state_dict': state_dict}
 
 
+def _is_read_into_a_model() -> bool:
+    """Whether mmengine asks for a file to fill a model with it, and not to hand it to somebody.
+
+    Only then may the weights stay in the file: others may save them to it. mmengine does not tell
+    its loaders what for, so this looks at who calls.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        module, function = frame.f_globals.get('__name__', ''), frame.f_code.co_name
+        if module == 'mmengine.runner.checkpoint':
+            # not the class method of this name, which has no model
+            if function == 'load_checkpoint' and 'model' in frame.f_locals:
+                return True
+            if function == '_load_checkpoint_with_prefix':
+                return True
+        elif module != __name__:
+            return module.startswith('mmengine.')
+        frame = frame.f_back
+    return False
+
+
 # Sorted by mmengine before its own 'https://' and 'http://'.
 @CheckpointLoader.register_scheme(prefixes=r'https?://')
 def load_from_http_safely(filename: str, map_location: Any = None) -> Any:
-    """Download once into torch's hub folder, then :func:`load_file`."""
+    """Download once into torch's hub folder, then :func:`load_file`.
+
+    Raises:
+        OSError: The address cannot be downloaded.
+        CheckpointError: What came is no checkpoint; it is not kept.
+    """
     folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
-    path = os.path.join(folder, os.path.basename(filename.split('?')[0]))
+    path = os.path.join(folder, cached_name(filename))
     os.makedirs(folder, exist_ok=True)
-    if get_dist_info()[0] == 0 and not os.path.isfile(path):
-        torch.hub.download_url_to_file(filename, path)
+    is_new = not os.path.isfile(path)
+    if get_dist_info()[0] == 0 and is_new:
+        _download(filename, path)
     barrier()
     if not os.path.isfile(path):  # another machine without a shared hub folder
-        torch.hub.download_url_to_file(filename, path)
-    return load_from_local_safely(path, map_location)
+        _download(filename, path)
+    try:
+        return load_from_local_safely(path, map_location)
+    except CheckpointError:
+        if is_new:
+            with suppress(OSError):
+                os.remove(path)
+        raise
+
+
+def cached_name(url: str) -> str:
+    """A file name that tells addresses apart, of which many end in ``model.safetensors``.
+
+    OpenMMLab's and torch's names hold a hash of the file and stay, so that caches are shared.
+    """
+    name = os.path.basename(url.split('?')[0].split('#')[0])
+    if HASH_IN_NAME.search(name):
+        return name
+    return f'{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name or "checkpoint"}'
+
+
+def _download(url: str, path: str) -> None:
+    try:
+        torch.hub.download_url_to_file(url, path)
+    except OSError as error:  # urllib's errors among them
+        raise OSError(f'{url} could not be downloaded ({error})') from error

@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor
 
-from .loading import CheckpointError
+from .errors import CheckpointError
 
 GridHW = tuple[int, int]
 
@@ -17,7 +17,7 @@ def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
     256 x 192 and 384 x 288.
 
     Raises:
-        ValueError: None of them fits, or more than one does.
+        CheckpointError: None of them fits, or more than one does.
     """
     shapes = {target_hw, (1, 1), (4, 3)}
     found = set()
@@ -29,7 +29,7 @@ def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
             found.add((scale * unit_height, scale * unit_width))
     if len(found) != 1:
         problem = f'could be any of {sorted(found)}' if found else 'is neither square nor 4:3'
-        raise ValueError(
+        raise CheckpointError(
             f'the grid of {num_positions} positions {problem}; '
             'say which it is by pretrained_grid_hw=(rows, columns)'
         )
@@ -54,13 +54,9 @@ def fold_class_token(backbone: dict[str, Tensor]) -> dict[str, Tensor]:
     A ViTPose adds the class token's position to every patch (official ``vit.py``); MAE, timm and
     DeiT do not. It becomes zero, so that patches keep the positions they were trained with. (In
     MAE's files it is zero.)
-
-    Raises:
-        CheckpointError: There is no position of the class token.
     """
     folded = {name: tensor for name, tensor in backbone.items() if name != 'cls_token'}
     if 'cls_token' in backbone and 'pos_embed' in backbone:
-        require_class_position(backbone['pos_embed'])
         folded['pos_embed'] = backbone['pos_embed'].clone()
         folded['pos_embed'][:, 0] = 0
     return folded
@@ -76,13 +72,9 @@ def require_class_position(pos_embed: Tensor) -> None:
 
 
 def pad_kernel(kernel: Tensor, patch_size: int) -> Tensor:
-    """Zeros around a smaller patch's kernel (C, 3, h, w), in equal parts, up to ``patch_size``.
+    """Put a zero on every side of a kernel (C, 3, 14, 14) for patches of 16 px; others stay.
 
-    Encoders of 14-px patches (MAE's huge) become ones of 16 px so (official
+    So encoders of 14-px patches, MAE's huge, become ones of 16 px (official
     ``mmcv_custom/checkpoint.py``).
     """
-    missing = [patch_size - side for side in kernel.shape[-2:]]
-    if kernel.dim() != 4 or min(missing) < 0 or max(missing) == 0:
-        return kernel
-    rows, columns = missing
-    return F.pad(kernel, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return F.pad(kernel, (1, 1, 1, 1)) if (kernel.shape[-1], patch_size) == (14, 16) else kernel

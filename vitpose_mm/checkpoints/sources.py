@@ -34,6 +34,19 @@ BACKBONE = {
     'blocks.{n}.mlp.experts.{e}.{leaf}': 'blocks.{n}.mlp.experts.{e}.{leaf}',
     'last_norm.{leaf}': 'last_norm.{leaf}',
 }
+# of MAE and timm; MAE's code is made from timm's
+ENCODER = {
+    'pos_embed': 'pos_embed',
+    'cls_token': 'cls_token',
+    'patch_embed.proj.{leaf}': 'patch_embed.proj.{leaf}',
+    'blocks.{n}.norm1.{leaf}': 'blocks.{n}.norm1.{leaf}',
+    'blocks.{n}.attn.qkv.{leaf}': 'blocks.{n}.attn.qkv.{leaf}',
+    'blocks.{n}.attn.proj.{leaf}': 'blocks.{n}.attn.proj.{leaf}',
+    'blocks.{n}.norm2.{leaf}': 'blocks.{n}.norm2.{leaf}',
+    'blocks.{n}.mlp.fc1.{leaf}': 'blocks.{n}.mlp.fc1.{leaf}',
+    'blocks.{n}.mlp.fc2.{leaf}': 'blocks.{n}.mlp.fc2.{leaf}',
+    'norm.{leaf}': 'last_norm.{leaf}',
+}
 HEAD = {
     'deconv_layers.{n}.{norm}': 'deconv_layers.{n}.{norm}',
     'final_layer.{leaf}': 'final_layer.{leaf}',
@@ -81,8 +94,8 @@ class Source:
             match = pattern.fullmatch(name)
             if match:
                 return Place(ours.format(**match.groupdict()), part=part)
-        for pattern in self._head_patterns:
-            match = pattern.fullmatch(name)
+        for prefix_pattern in self._head_patterns:
+            match = prefix_pattern.fullmatch(name)
             if match is None:
                 continue
             groups = match.groupdict()
@@ -188,18 +201,7 @@ SOURCES = {
         ),
         Source(
             'timm',
-            {
-                'pos_embed': 'pos_embed',
-                'cls_token': 'cls_token',
-                'patch_embed.proj.{leaf}': 'patch_embed.proj.{leaf}',
-                'blocks.{n}.norm1.{leaf}': 'blocks.{n}.norm1.{leaf}',
-                'blocks.{n}.attn.qkv.{leaf}': 'blocks.{n}.attn.qkv.{leaf}',
-                'blocks.{n}.attn.proj.{leaf}': 'blocks.{n}.attn.proj.{leaf}',
-                'blocks.{n}.norm2.{leaf}': 'blocks.{n}.norm2.{leaf}',
-                'blocks.{n}.mlp.fc1.{leaf}': 'blocks.{n}.mlp.fc1.{leaf}',
-                'blocks.{n}.mlp.fc2.{leaf}': 'blocks.{n}.mlp.fc2.{leaf}',
-                'norm.{leaf}': 'last_norm.{leaf}',
-            },
+            ENCODER,
             dropped={
                 'head.{leaf}': CLASSIFIER,
                 'dist_token': "DeiT's distillation token, with its position",
@@ -208,21 +210,9 @@ SOURCES = {
         ),
         Source(
             'mae',
-            {
-                'pos_embed': 'pos_embed',
-                'cls_token': 'cls_token',
-                'patch_embed.proj.{leaf}': 'patch_embed.proj.{leaf}',
-                'blocks.{n}.norm1.{leaf}': 'blocks.{n}.norm1.{leaf}',
-                'blocks.{n}.attn.qkv.{leaf}': 'blocks.{n}.attn.qkv.{leaf}',
-                'blocks.{n}.attn.proj.{leaf}': 'blocks.{n}.attn.proj.{leaf}',
-                'blocks.{n}.norm2.{leaf}': 'blocks.{n}.norm2.{leaf}',
-                'blocks.{n}.mlp.fc1.{leaf}': 'blocks.{n}.mlp.fc1.{leaf}',
-                'blocks.{n}.mlp.fc2.{leaf}': 'blocks.{n}.mlp.fc2.{leaf}',
-                'norm.{leaf}': 'last_norm.{leaf}',
-            },
+            ENCODER,
             dropped={
                 'mask_token': "stands for hidden patches in MAE's decoder",
-                'decoder_pos_embed': "part of MAE's decoder, which paints hidden patches",
                 'decoder_{any}': "part of MAE's decoder, which paints hidden patches",
             },
         ),

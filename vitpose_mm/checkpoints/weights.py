@@ -10,9 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .experts import EXPERT, merge_expert, merged_expert, num_experts, spread_into_experts
-from .fitting import Parts, shorten
-from .loading import CheckpointError, load_file, state_dict_of
+from .errors import CheckpointError
+from .experts import (
+    EXPERT,
+    count_up,
+    merge_expert,
+    merged_expert,
+    num_experts,
+    require_names,
+    spread_into_experts,
+)
+from .fitting import Parts, shape_of, shorten
+from .loading import load_file, state_dict_of
+from .notes import notes_of
 from .positions import (
     GridHW,
     begins_with_class_position,
@@ -32,25 +42,16 @@ DATASETS_BY_KEYPOINTS = {
 VITPOSE_PLUS_DATASETS = DATASETS_BY_KEYPOINTS[17, 14, 16, 17, 17, 133]
 
 
-def _are_names(value: object) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
-
-
-# What a file may say of itself, and how such values look.
-NOTES = {
-    'heads': _are_names,
-    'experts': _are_names,
-    'grid_hw': lambda value: (
-        isinstance(value, (list, tuple))
-        and len(value) == 2
-        and all(isinstance(side, int) and side > 0 for side in value)
-    ),
-    'num_heads': lambda value: isinstance(value, int) and value > 0,
-    'class_token': lambda value: value in ('fold', 'keep'),
-}
-# Under this name, after its prefix, a model hands the notes of a file to the ViT inside of it.
-NOTES_KEY = '_notes'
 BLOCK_MODULES = ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2')
+# Names, without numbers, to how many dimensions their tensors have.
+DIMENSIONS = (
+    (r'pos_embed|cls_token', 3),
+    (r'patch_embed\.proj\.weight', 4),
+    (r'(deconv_layers\.[0369]|final_layer)\.weight', 4),
+    (r'(.*norm[12]?|deconv_layers\.[147])\.(weight|running_\w+)', 1),
+    (r'.*\.bias', 1),
+    (r'blocks\..*\.weight', 2),
+)
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Weights:
         stated: Whether the file itself names data sets; else they follow the official models.
         grid_hw: Rows and columns of positions, where the file says so.
         num_heads: Number of attention heads, where the file says so; weights do not tell.
+        patches: What the file says of its patches, ``ratio`` and ``patch_padding`` of a ``ViT``,
+            where these are not as usual.
         class_token: 'keep' where a class token, if there is one, is part of the sequence; 'fold'
             where it is left over from pre-training, as in some official files.
         joined: Whether all tensors are; else some may be :class:`Parts`.
@@ -80,6 +83,7 @@ class Weights:
     stated: bool = False
     grid_hw: Optional[GridHW] = None
     num_heads: Optional[int] = None
+    patches: dict[str, int] = field(default_factory=dict)
     class_token: str = 'fold'
     joined: bool = True
     dropped: dict[str, str] = field(default_factory=dict)
@@ -133,8 +137,11 @@ class Weights:
         self, names: Sequence[str], part_features: Optional[int] = None
     ) -> 'Weights':
         """Make experts of a plain ViT, all alike, see :func:`spread_into_experts`."""
+        names = require_names('experts', names)
+        if not names:
+            raise ValueError('experts must be at least one name of a data set, got none')
         backbone = spread_into_experts(self.backbone, len(names), part_features)
-        return replace(self, backbone=backbone, experts=tuple(names), stated=True)
+        return replace(self, backbone=backbone, experts=names, stated=True)
 
     def fold_class_token(self) -> 'Weights':
         """Drop the class token where there is one, and its position unless it was folded before.
@@ -164,13 +171,22 @@ class Weights:
                 + shorten(f'{name} {tuple(tensor.shape)}' for name, tensor in self.unknown.items())
             )
         missing = backbone_names(self.backbone) - self.backbone.keys()
-        for name, head in self.heads.items():
-            missing |= {f'{name}: {key}' for key in head_names(head) - head.keys()}
+        for dataset, head in self.heads.items():
+            missing |= {f'{dataset}: {name}' for name in head_names(head) - head.keys()}
         if missing:
             raise CheckpointError(
                 f'the checkpoint was taken for one of {self.source}, of which is missing, by our '
                 f'names: {shorten(missing)}'
             )
+        first = {n: shape_of(t) for n, t in self.backbone.items() if n.startswith('blocks.0.')}
+        unlike = [
+            f'{name} {shape_of(tensor)}'
+            for name, tensor in self.backbone.items()
+            if name.startswith('blocks.')
+            and shape_of(tensor) != first[re.sub(r'^blocks\.\d+', 'blocks.0', name)]
+        ]
+        if unlike:
+            raise CheckpointError(f'not of the shape of the first block are: {shorten(unlike)}')
 
 
 def read_weights(
@@ -183,7 +199,7 @@ def read_weights(
     Args:
         checkpoint: A file or folder, see :func:`load_file`, or the state dict of a whole model or
             of a backbone.
-        notes: What is known besides, see :func:`note_names`; by default what is attached to the
+        notes: What is known besides, see :data:`NOTES`; by default what is attached to the
             state dict.
         join: Whether to join what the source splits, or merges; else it comes as :class:`Parts`,
             which :func:`copy_weights` knows.
@@ -194,12 +210,18 @@ def read_weights(
     if not isinstance(checkpoint, dict):
         checkpoint = state_dict_of(load_file(str(checkpoint))) or {}
     others = [
-        str(name) for name, value in checkpoint.items() if not isinstance(value, (Tensor, Parts))
+        str(name)
+        for name, value in checkpoint.items()
+        if not isinstance(name, str) or not isinstance(value, (Tensor, Parts))
     ]
-    if others or not checkpoint:
+    if not checkpoint or len(others) == len(checkpoint):
         holds = f' but {shorten(others)}' if others else ''
         raise CheckpointError(f'the checkpoint holds no tensors by name{holds}')
-    notes = notes_of(checkpoint) if notes is None else notes
+    if others:
+        raise CheckpointError(f'among the weights are no tensors: {shorten(others)}')
+    if notes is None:
+        metadata = getattr(checkpoint, '_metadata', None) or {}
+        notes = notes_of(checkpoint.values(), metadata.get(''), metadata.get('backbone'))
     if all(name.startswith('module.') for name in checkpoint):
         checkpoint = {name.removeprefix('module.'): value for name, value in checkpoint.items()}
     prefix = 'backbone.' if any(name.startswith('backbone.') for name in checkpoint) else ''
@@ -213,24 +235,14 @@ def read_weights(
     grid_hw = notes.get('grid_hw')
     weights.grid_hw = grid_hw and tuple(grid_hw)
     weights.num_heads = notes.get('num_heads')
+    weights.patches = {key: notes[key] for key in ('ratio', 'patch_padding') if key in notes}
     weights.joined = join
     if source.name in ('mmpose', 'timm', 'mae') or notes.get('class_token') == 'keep':
         weights.class_token = 'keep'
+    _require_plausible_tensors(weights, numbered_heads)
     _settle_positions(weights)
     _settle_names(weights, numbered_heads, notes)
     return weights
-
-
-def notes_of(state_dict: dict[str, Tensor], local_metadata: Optional[dict] = None) -> dict:
-    """What a file says about its names: see :func:`note_names` and the ``ViT``'s own."""
-    metadata = getattr(state_dict, '_metadata', None) or {}
-    notes = {}
-    for entry in (metadata.get('backbone'), metadata.get(''), local_metadata):
-        notes.update({key: entry[key] for key in NOTES if isinstance(entry, dict) and key in entry})
-    unusable = {key: value for key, value in notes.items() if not NOTES[key](value)}
-    if unusable:
-        raise CheckpointError(f'the checkpoint says of itself what cannot be: {unusable}')
-    return notes
 
 
 def match_names(stored: Sequence[str], wanted: Sequence[str], stated: bool) -> dict[str, str]:
@@ -280,11 +292,10 @@ def decoder_of(head: dict[str, Tensor]) -> Optional[str]:
 def backbone_names(names: Sequence[str]) -> set[str]:
     """All names of a backbone of as many blocks and experts as there are names of."""
     blocks = [re.match(r'blocks\.(\d+)\.', name) for name in names]
-    depth = max((int(match[1]) + 1 for match in blocks if match), default=1)
+    depth = count_up('blocks', (int(match[1]) for match in blocks if match)) or 1
     modules = ['patch_embed.proj', 'last_norm']
-    for block in (f'blocks.{index}.' for index in range(depth)):
-        modules += [block + module for module in BLOCK_MODULES]
-        modules += [f'{block}mlp.experts.{index}' for index in range(num_experts(names))]
+    inner = [*BLOCK_MODULES, *(f'mlp.experts.{index}' for index in range(num_experts(names)))]
+    modules += [f'blocks.{index}.{module}' for index in range(depth) for module in inner]
     complete = {f'{module}.{leaf}' for module in modules for leaf in ('weight', 'bias')}
     # models without a bias of queries, keys and values have it in no block
     if not any(name.endswith('attn.qkv.bias') for name in names):
@@ -295,8 +306,10 @@ def backbone_names(names: Sequence[str]) -> set[str]:
 def head_names(names: Sequence[str]) -> set[str]:
     """All names of a head of as many deconvolutions as there are names of, but counters."""
     layers = [re.match(r'deconv_layers\.(\d+)\.', name) for name in names]
+    # three layers each: deconvolution, batch norm, ReLU
+    count = count_up('deconvolutions', (int(match[1]) // 3 for match in layers if match))
     complete = {'final_layer.weight', 'final_layer.bias'}
-    for index in range(0, max((int(match[1]) + 1 for match in layers if match), default=0), 3):
+    for index in range(0, 3 * count, 3):
         complete.add(f'deconv_layers.{index}.weight')
         complete |= {
             f'deconv_layers.{index + 1}.{leaf}'
@@ -329,9 +342,32 @@ def _translate(
         if len(pieces) != 3:
             del weights.backbone[name]
             continue
-        parts_in_order = Parts([pieces[index] for index in range(3)])
-        weights.backbone[name] = parts_in_order.join() if join else parts_in_order
+        in_order = [pieces[index] for index in range(3)]
+        whole = Parts(name, in_order)
+        if len(set(map(len, in_order))) != 1:
+            raise CheckpointError(f'the parts of {name} have {list(map(len, in_order))} rows')
+        weights.backbone[name] = whole.join() if join else whole
     return weights, heads
+
+
+def _require_plausible_tensors(
+    weights: Weights, heads: dict[Union[int, str], dict[str, Tensor]]
+) -> None:
+    """Refuse numbers of dimensions and kinds of numbers that no model has under such names."""
+    for group in (weights.backbone, *heads.values()):
+        for name, tensor in group.items():
+            wanted = next((n for pattern, n in DIMENSIONS if re.fullmatch(pattern, name)), None)
+            if wanted is None:
+                continue
+            if (
+                len(tensor.shape) != wanted
+                or 0 in tensor.shape
+                or not tensor.dtype.is_floating_point
+            ):
+                raise CheckpointError(
+                    f'{name} must be floating-point numbers in {wanted} dimensions, the checkpoint '
+                    f'has {shape_of(tensor)} of {tensor.dtype}'
+                )
 
 
 def _settle_positions(weights: Weights) -> None:
@@ -343,7 +379,8 @@ def _settle_positions(weights: Weights) -> None:
     if 'cls_token' in backbone and weights.class_token == 'keep':
         if 'dist_token' in weights.dropped:
             positions = torch.cat([positions[:, :1], positions[:, 2:]], 1)
-        require_class_position(positions)
+        if weights.source in ('timm', 'mae'):
+            require_class_position(positions)
     elif weights.source == 'mmpose':
         if begins_with_class_position(positions.shape[1]):
             positions = positions[:, 1:]
@@ -362,27 +399,48 @@ def _settle_names(
     by_name = [name for name in numbered if isinstance(name, str)]
     if by_name and len(by_name) != len(numbered):
         raise CheckpointError(f'the checkpoint holds a single head and heads for {by_name}')
-    heads = numbered if by_name else dict(sorted(numbered.items()))
-    count = num_experts(weights.backbone)
+    numbers = list(numbered) if by_name else sorted(numbered)
+    heads = [numbered[number] for number in numbers]
     stated_heads = (notes.get('heads') if heads else None) or by_name
     weights.stated = bool(stated_heads or notes.get('experts'))
-    names = stated_heads or _names_by_keypoints(list(heads.values()))
+    names = list(stated_heads or _names_by_keypoints(heads))
     if len(names) != len(heads):
         raise CheckpointError(f'the checkpoint says its heads are {names} and holds {len(heads)}')
-    weights.heads = dict(zip(names, heads.values()))
+    count = num_experts(weights.backbone)
+    experts = _names_of_experts(count, names, notes)
+    shared = weights.backbone.get('blocks.0.mlp.fc2.weight')
+    projection = weights.backbone.get('blocks.0.attn.proj.weight')
+    is_whole = None not in (shared, projection) and shape_of(shared)[0] == shape_of(projection)[0]
+    if experts and is_whole:
+        for name in [name for name in weights.backbone if EXPERT.fullmatch(name)]:
+            weights.dropped[name] = 'left over: fc2 already holds all outputs'
+        index = merged_expert(weights.backbone)
+        for name in [name for name in weights.backbone if EXPERT.fullmatch(name)]:
+            del weights.backbone[name]
+        if index is not None and heads:
+            # the file's only head, or that of the expert
+            place = numbers.index(index) if index in numbers and len(heads) > 1 else 0
+            for name in names[:place] + names[place + 1 :]:
+                weights.dropped[f'head {name}'] = f'left over: {experts[index]} is merged'
+            names, heads = [experts[index]], [heads[place]]
+    else:
+        weights.experts = experts
+        if len(heads) < count and not stated_heads and weights.source != 'vitpose_mm':
+            # head and expert of a data set have the same number
+            names = [experts[number] if number < count else n for number, n in zip(numbers, names)]
+    weights.heads = dict(zip(names, heads))
+
+
+def _names_of_experts(count: int, heads: list[str], notes: dict) -> tuple[str, ...]:
     if not count:
-        return
-    experts = notes.get('experts') or (names if len(names) == count > 1 else None)
+        return ()
+    experts = notes.get('experts') or (heads if len(heads) == count > 1 else None)
     if experts is None and count == len(VITPOSE_PLUS_DATASETS):
         experts = VITPOSE_PLUS_DATASETS
     experts = tuple(experts or (f'expert_{index}' for index in range(count)))
     if len(experts) != count:
         raise CheckpointError(f'the checkpoint says its experts are {experts} and holds {count}')
-    weights.experts = experts
-    shared = weights.backbone.get('blocks.0.mlp.fc2.weight')
-    projection = weights.backbone.get('blocks.0.attn.proj.weight')
-    if shared is not None and projection is not None and len(shared) == len(projection):
-        _drop_left_over_experts(weights)
+    return experts
 
 
 def _names_by_keypoints(heads: list[dict[str, Tensor]]) -> list[str]:
@@ -390,18 +448,3 @@ def _names_by_keypoints(heads: list[dict[str, Tensor]]) -> list[str]:
     return list(
         DATASETS_BY_KEYPOINTS.get(counts) or (f'head_{index}' for index in range(len(heads)))
     )
-
-
-def _drop_left_over_experts(weights: Weights) -> None:
-    index = merged_expert(weights.backbone)
-    dataset = None if index is None else weights.experts[index]
-    chosen = dataset if dataset in weights.heads else next(iter(weights.heads), None)
-    for name in [name for name in weights.backbone if EXPERT.fullmatch(name)]:
-        del weights.backbone[name]
-        weights.dropped[name] = 'left over: fc2 already holds all outputs'
-    for name in [name for name in weights.heads if name != chosen]:
-        del weights.heads[name]
-        weights.dropped[f'head {name}'] = f'left over: the experts are merged for {dataset}'
-    if dataset is not None and weights.heads:
-        weights.heads = {dataset: weights.heads[chosen]}
-    weights.experts = ()

@@ -12,20 +12,24 @@ from torch.utils.checkpoint import checkpoint
 
 from vitpose_mm.architectures import ARCHITECTURES
 from vitpose_mm.checkpoints import (
-    NOTES_KEY,
     CheckpointError,
     Weights,
     copy_weights,
     infer_grid,
     match_names,
+    note_with,
     notes_of,
     pad_kernel,
     read_weights,
     reorder_experts,
     require_exact_match,
+    require_names,
 )
 
 from ..layers import Block, PatchEmbedding, resize_positions
+
+USUAL_PADDING = 2  # at ratio 1, in the official code and its ports
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @MODELS.register_module()
@@ -89,7 +93,7 @@ class ViT(BaseModule):
             raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
         if class_token not in ('fold', 'keep'):
             raise ValueError(f"class_token must be 'fold' or 'keep', got {class_token!r}")
-        self.experts = _require_names('experts', experts)
+        self.experts = require_names('experts', experts)
         if part_features is not None and not self.experts:
             raise ValueError(f'part_features {part_features} needs experts, there are none')
         self.embed_dim = arch['embed_dim']
@@ -100,6 +104,7 @@ class ViT(BaseModule):
             pretrained_grid_hw = _require_hw('pretrained_grid_hw', pretrained_grid_hw)
         self.pretrained_grid_hw = pretrained_grid_hw
 
+        self.ratio = ratio
         self.patch_embed = PatchEmbedding(self.embed_dim, patch_size, ratio, patch_padding)
         self.grid_hw = self.patch_embed.grid_hw(_require_hw('img_size', img_size))
         # The first position is the class token's, also where that is not in the sequence.
@@ -111,7 +116,7 @@ class ViT(BaseModule):
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         else:
             self.cls_token = None
-        self.part_features = part_features or self.embed_dim // 4
+        self.part_features = self.embed_dim // 4 if part_features is None else part_features
         rates = torch.linspace(0, drop_path_rate, arch['depth'], device='cpu').tolist()
         self.blocks = nn.ModuleList(
             Block(
@@ -200,15 +205,15 @@ class ViT(BaseModule):
                 f'{got}; a model of one data set is made by tools/convert_checkpoint.py --dataset '
                 'NAME --merge-experts'
             )
-        expert_ids = torch.as_tensor(expert_ids, device='cpu')
-        if (
-            expert_ids.shape != (batch_size,)
-            or expert_ids.is_floating_point()
-            or not 0 <= expert_ids.min() <= expert_ids.max() < len(self.experts)
-        ):
+        fits = isinstance(expert_ids, Tensor) and expert_ids.dtype in WHOLE_NUMBERS
+        if fits:
+            expert_ids = expert_ids.cpu()
+            is_known = (expert_ids >= 0) & (expert_ids < len(self.experts))
+            fits = expert_ids.shape == (batch_size,) and bool(is_known.all())
+        if not fits:
             raise ValueError(
                 f'expert_ids must be {batch_size} whole numbers from 0 to {len(self.experts) - 1}, '
-                f'one for each image, got {expert_ids.tolist()}'
+                f'one for each image, got {expert_ids}'
             )
         counts = torch.bincount(expert_ids, minlength=len(self.experts)).tolist()
         return expert_ids.argsort(stable=True), counts
@@ -235,8 +240,9 @@ class ViT(BaseModule):
         """Translate, fit and copy the weights of any source; refuse what does not fit."""
         names = [name for name in state_dict if name.startswith(prefix)]
         given = {name[len(prefix) :]: state_dict.pop(name) for name in names}
-        notes = given.pop(NOTES_KEY, None) or notes_of(state_dict, local_metadata)
+        metadata = getattr(state_dict, '_metadata', None) or {}
         try:
+            notes = notes_of(given.values(), metadata.get('backbone'), local_metadata)
             weights = read_weights(given, notes, join=False)
             fitted = self._fit(weights)
         except CheckpointError as error:
@@ -257,6 +263,11 @@ class ViT(BaseModule):
         """Bring class token, experts, patches and positions of weights to this model's."""
         if self.cls_token is None:
             weights = weights.fold_class_token()
+        elif 'cls_token' in weights.backbone and weights.class_token == 'fold':
+            raise CheckpointError(
+                'the class token is left over from pre-training and its position folded: use '
+                "model.backbone.class_token='fold', not 'keep'"
+            )
         self._check_num_heads(weights)
         if weights.experts and self.experts:
             stored = match_names(weights.experts, self.experts, weights.stated)
@@ -279,16 +290,21 @@ class ViT(BaseModule):
 
     def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
         # Some files say which grid they hold, others may need to be told.
-        source_hw = stated_hw or self.pretrained_grid_hw
-        if source_hw is None and loaded.shape[1] == self.pos_embed.shape[1]:
-            source_hw = self.grid_hw
-        elif source_hw is None:
-            source_hw = infer_grid(loaded.shape[1] - 1, self.grid_hw)
-        if source_hw[0] * source_hw[1] != loaded.shape[1] - 1:
+        count = loaded.shape[1] - 1
+        told = [hw for hw in (stated_hw, self.pretrained_grid_hw) if hw is not None]
+        fitting = [hw for hw in told if hw[0] * hw[1] == count]
+        if told and not fitting:
+            who = 'the checkpoint says, and' if stated_hw else ''
             raise CheckpointError(
-                f'pretrained_grid_hw {source_hw} does not fit the {loaded.shape[1] - 1} positions '
-                'of the checkpoint'
+                f'{who} pretrained_grid_hw {told[-1]} does not fit the {count} positions of the '
+                'checkpoint'
             )
+        if fitting:
+            source_hw = fitting[0]
+        elif loaded.shape == self.pos_embed.shape:
+            source_hw = self.grid_hw
+        else:
+            source_hw = infer_grid(count, self.grid_hw)
         if source_hw == self.grid_hw:
             return loaded
         grid = resize_positions(loaded[:, 1:], source_hw, self.grid_hw)
@@ -310,12 +326,19 @@ class ViT(BaseModule):
             )
 
 
-def _note(vit: ViT, _: dict, __: str, local_metadata: dict) -> None:
-    local_metadata.update(grid_hw=vit.grid_hw, num_heads=vit.num_heads)
+def _note(vit: ViT, state_dict: dict, prefix: str, local_metadata: dict) -> None:
+    notes: dict[str, object] = dict(grid_hw=vit.grid_hw, num_heads=vit.num_heads)
     if vit.experts:
-        local_metadata['experts'] = list(vit.experts)
+        notes['experts'] = list(vit.experts)
     if vit.cls_token is not None:
-        local_metadata['class_token'] = 'keep'
+        notes['class_token'] = 'keep'
+    padding = vit.patch_embed.proj.padding[0]
+    if vit.ratio != 1:
+        notes['ratio'] = vit.ratio
+    if padding != USUAL_PADDING:
+        notes['patch_padding'] = padding
+    local_metadata.update(notes)
+    note_with(state_dict.get(prefix + 'pos_embed'), notes)
 
 
 def _resolve_arch(arch: Union[str, dict]) -> dict:
@@ -343,14 +366,3 @@ def _require_hw(name: str, value: object) -> tuple[int, int]:
     ):
         raise ValueError(f'{name} must be two whole numbers (height, width), got {value!r}')
     return tuple(value)
-
-
-def _require_names(argument: str, names: object) -> tuple[str, ...]:
-    if (
-        isinstance(names, str)
-        or not isinstance(names, Sequence)
-        or not all(isinstance(name, str) and name for name in names)
-        or len(set(names)) != len(names)
-    ):
-        raise ValueError(f'{argument} must be different names of data sets, got {names!r}')
-    return tuple(names)

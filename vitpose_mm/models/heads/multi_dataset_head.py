@@ -22,9 +22,10 @@ class MultiDatasetHead(BaseHead):
 
     def __init__(self, heads: dict[str, dict]) -> None:
         super().__init__()
-        if not heads or any(not name or '.' in name for name in heads):
+        names = heads if isinstance(heads, dict) else {}
+        if not names or any(not isinstance(n, str) or not n or '.' in n for n in names):
             raise ValueError(
-                f'heads must be configs by names of data sets, without dots, got {list(heads)}'
+                f'heads must be configs by names of data sets, without dots, got {heads!r}'
             )
         self.heads = nn.ModuleDict({name: MODELS.build(head) for name, head in heads.items()})
         self._register_load_state_dict_pre_hook(self._check_state_dict)

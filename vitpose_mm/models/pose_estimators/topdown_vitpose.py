@@ -5,10 +5,10 @@ from mmpose.registry import MODELS
 from torch import Tensor
 
 from vitpose_mm.checkpoints import (
-    NOTES_KEY,
     CheckpointError,
     Weights,
     match_names,
+    note_with,
     notes_of,
     read_weights,
     require_exact_match,
@@ -45,18 +45,24 @@ class TopdownViTPose(TopdownPoseEstimator):
         if not isinstance(self.backbone, ViT):
             super()._load_state_dict_pre_hook(state_dict, prefix, local_meta)
             return
-        own = self.state_dict()
+        translated = ['backbone.']
+        if not self.with_head or isinstance(self.head, (ViTPoseHead, MultiDatasetHead)):
+            translated.append('head.')
+        own = {name for name in self.state_dict() if not name.startswith(tuple(translated))}
         given, others = {}, {}
         for name in [name for name in state_dict if name.startswith(prefix)]:
             inner, tensor = name[len(prefix) :], state_dict.pop(name)
-            if inner.startswith('data_preprocessor.'):
-                continue  # written by older versions of mmengine
-            is_other = inner in own and not inner.startswith(('backbone.', 'head.'))
-            (others if is_other else given)[inner] = tensor
-        given = self._translate(given, notes_of(state_dict, local_meta))
+            # written by older versions of mmengine
+            if not inner.startswith('data_preprocessor.'):
+                (others if inner in own else given)[inner] = tensor
+        metadata = getattr(state_dict, '_metadata', None) or {}
+        notes = notes_of(given.values(), metadata.get('backbone'), local_meta)
+        given = self._translate(given, notes)
         state_dict.update({prefix + name: tensor for name, tensor in {**given, **others}.items()})
-        if self.with_head and not isinstance(self.head, (ViTPoseHead, MultiDatasetHead)):
-            require_exact_match(self.head, state_dict, f'{prefix}head.', BACKBONE_ALONE)
+        for name, module in self.named_children():
+            # the backbone and heads of this package check themselves
+            if f'{name}.' not in translated and name != 'data_preprocessor':
+                require_exact_match(module, state_dict, f'{prefix}{name}.', BACKBONE_ALONE)
 
     def _translate(self, given: dict[str, Tensor], notes: dict) -> dict[str, Tensor]:
         """Bring the weights of any source to this model's heads; the backbone fits its own."""
@@ -82,13 +88,13 @@ class TopdownViTPose(TopdownPoseEstimator):
             stored = match_names(experts, self.backbone.experts, weights.stated)
             wanted = {theirs: ours for ours, theirs in stored.items()}
             experts = [wanted[name] for name in experts]
+        if 'pos_embed' in weights.backbone:
+            # another view, since what is noted here holds for this model
+            positions = weights.backbone['pos_embed'][:]
+            notes = dict(notes, class_token=weights.class_token, experts=experts)
+            note_with(positions, notes)
+            weights.backbone['pos_embed'] = positions
         translated.update({f'backbone.{name}': t for name, t in weights.backbone.items()})
-        translated[f'backbone.{NOTES_KEY}'] = dict(
-            experts=experts,
-            grid_hw=weights.grid_hw,
-            num_heads=weights.num_heads,
-            class_token=weights.class_token,
-        )
         return translated
 
     def _one_head(self, weights: Weights) -> Weights:
@@ -97,6 +103,12 @@ class TopdownViTPose(TopdownPoseEstimator):
         if self.backbone.experts:
             return weights
         dataset = self.pretrained_dataset or next(iter(weights.heads), None)
+        expert = self.backbone.pretrained_expert
+        if weights.experts and expert not in (None, dataset):
+            raise CheckpointError(
+                f'the head is of {dataset!r} (model.pretrained_dataset), the expert to merge of '
+                f'{expert!r} (model.backbone.pretrained_expert)'
+            )
         return weights.merge_experts(dataset, advice)
 
     def _several_heads(self, weights: Weights) -> dict[str, Tensor]:
@@ -106,6 +118,10 @@ class TopdownViTPose(TopdownPoseEstimator):
                 'model.backbone.experts'
             )
         wanted = list(self.head.heads)
+        if not weights.heads:
+            raise CheckpointError(
+                f'the checkpoint has no heads, the model those of {wanted}. {BACKBONE_ALONE}'
+            )
         stored = match_names(list(weights.heads), wanted, weights.stated)
         return {
             f'head.heads.{ours}.{name}': tensor
