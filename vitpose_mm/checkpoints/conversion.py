@@ -141,7 +141,7 @@ def state_dict_for(weights: Weights, to: str) -> 'OrderedDict[str, Tensor]':
         notes.update(weights.patches)
     if weights.stated:
         notes.update(heads=list(weights.heads), experts=list(weights.experts))
-    note(state_dict, {key: value for key, value in notes.items() if value})
+    note(state_dict, {key: value for key, value in notes.items() if value not in (None, [])})
     return state_dict
 
 
