@@ -21,7 +21,13 @@ from tiny_models import (
     vitpose_plus,
 )
 
-from vitpose_mm.checkpoints import CheckpointError, convert_file, load_file, read_weights
+from vitpose_mm.checkpoints import (
+    CheckpointError,
+    conversion,
+    convert_file,
+    load_file,
+    read_weights,
+)
 from vitpose_mm.checkpoints.notes import note
 
 
@@ -340,6 +346,21 @@ def test_targets_with_a_slash_a_link_and_a_neighbour(tmp_path):
     convert_file(source, tmp_path / 'link', 'huggingface')
     assert (tmp_path / 'link').is_symlink()
     assert (tmp_path / 'real/config.json').exists()
+
+
+def test_a_full_disk_is_reported_with_the_target(tmp_path, monkeypatch):
+    """torch and safetensors have errors of their own for it."""
+    source = save(plain('simple'), tmp_path / 'ours.pth')
+
+    def full(*_, **__):
+        raise RuntimeError('[enforce fail at inline_container.cc] . file write failed')
+
+    monkeypatch.setattr(torch, 'save', full)
+    monkeypatch.setattr(conversion, 'save_file', full)
+    for target, to in (('a.pth', 'official'), ('b.safetensors', 'official'), ('c', 'huggingface')):
+        with pytest.raises(OSError, match=rf'{target} could not be written .*file write failed'):
+            convert_file(source, tmp_path / target, to)
+    assert [path.name for path in tmp_path.iterdir()] == ['ours.pth']
 
 
 def test_inside_inference_mode(tmp_path):
