@@ -52,10 +52,10 @@ EXPECTED = {
 
 
 class Pose(nn.Module):
-    def __init__(self):
+    def __init__(self, **options):
         super().__init__()
         arch = {'embed_dim': 8, 'depth': 2, 'num_heads': 2, 'mlp_ratio': 2.0}
-        self.backbone = ViT(arch=arch, img_size=(32, 32))
+        self.backbone = ViT(arch=arch, img_size=(32, 32), **options)
         self.head = nn.ModuleDict({'conv': nn.Conv2d(8, 3, 1), 'norm': nn.BatchNorm2d(3)})
 
 
@@ -88,6 +88,14 @@ def settings(optim_wrapper, model: nn.Module) -> dict:
 
 def test_every_value(model):
     assert settings(build(model), model) == EXPECTED
+
+
+def test_class_token_and_experts():
+    model = Pose(class_token='keep', experts=('coco', 'aic'))
+    found = settings(build(model), model)
+    assert found['backbone.cls_token'] == found['backbone.pos_embed'] == (0.125, 0.0)
+    assert found['backbone.blocks.0.mlp.experts.1.weight'] == (0.25, 0.1)
+    assert found['backbone.blocks.1.mlp.experts.0.bias'] == (0.5, 0.0)
 
 
 def test_one_group_per_pair_in_order_of_appearance(model):

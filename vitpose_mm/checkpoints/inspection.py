@@ -30,11 +30,11 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
     """Tell what a checkpoint of any known source is, without executing anything in it.
 
     Returns:
-        Plain values: ``source``, ``arch``, ``decoder``, ``input_hw`` (px, at one token per patch),
-        ``heads`` ({data set: keypoints}), ``experts``, ``class_token`` ('keep' in the sequence, or
-        left over and to 'fold'), ``training``, ``sha256`` (of each file),
-        what has no place in a model (``dropped``, {reason: names}), and ``problem``, a sentence if
-        the checkpoint is incomplete.
+        Plain values: ``source``, ``arch``, ``decoder``, ``input_hw`` (px; at one token per patch
+        where the file says nothing else), ``heads`` ({data set: keypoints}), ``experts``,
+        ``class_token`` ('keep' in the sequence, or left over and to 'fold'), ``training``,
+        ``sha256`` (of each file), what has no place in a model (``dropped``, {reason: names}), and
+        ``problem``, a sentence if the checkpoint is incomplete.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -109,7 +109,8 @@ def _input_hw(weights: Weights) -> Optional[list[int]]:
         grid_hw = weights.grid_hw or infer_grid(positions.shape[1] - 1, USUAL_GRID)
     except ValueError:
         return None
-    return [side * patches.shape[-1] for side in grid_hw]
+    ratio = weights.patches.get('ratio', 1)
+    return [side * patches.shape[-1] // ratio for side in grid_hw]
 
 
 def _by_reason(dropped: dict[str, str]) -> dict[str, list[str]]:
