@@ -6,19 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmengine.runner import load_checkpoint
-from tiny_models import DATASETS, build, head_config, heatmaps, images, plain, save, vitpose_plus
+from tiny_models import (
+    DATASETS,
+    build,
+    head_config,
+    heatmaps,
+    images,
+    load,
+    plain,
+    save,
+    vitpose_plus,
+)
 
 from vitpose_mm.checkpoints import CheckpointError, convert_file, load_file, read_weights
 from vitpose_mm.checkpoints import conversion as module
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = Path(__file__).parent / 'peers'
-
-
-def load(model, path):
-    load_checkpoint(model, str(path), map_location='cpu')
-    return model
 
 
 def assert_same_bits(ours, path) -> None:

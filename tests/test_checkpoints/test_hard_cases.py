@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
-from mmengine.runner import load_checkpoint
 from mmpose.registry import MODELS
 from tiny_models import (
     ARCH,
@@ -16,7 +15,9 @@ from tiny_models import (
     head_config,
     heatmaps,
     images,
+    load,
     plain,
+    pretrained,
     save,
     vitpose_plus,
 )
@@ -29,19 +30,6 @@ from vitpose_mm.checkpoints import (
     read_weights,
 )
 from vitpose_mm.checkpoints.notes import note
-
-
-def load(model, path):
-    load_checkpoint(model, str(path), map_location='cpu')
-    return model
-
-
-def pretrained(path, prefix, **options) -> torch.nn.Module:
-    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix=prefix)
-    options = {'type': 'ViT', 'arch': ARCH, 'img_size': (64, 48), 'init_cfg': init_cfg, **options}
-    vit = MODELS.build(options).eval()
-    vit.init_weights()
-    return vit
 
 
 def same_bits(one: torch.nn.Module, other: torch.nn.Module) -> bool:

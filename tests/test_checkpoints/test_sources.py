@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
 from mmpose.apis import init_model
 from mmpose.registry import MODELS
 from safetensors.torch import save_file
@@ -18,7 +17,9 @@ from tiny_models import (
     head_config,
     heatmaps,
     images,
+    load,
     plain,
+    pretrained,
     save,
     vitpose_plus,
 )
@@ -26,19 +27,6 @@ from tiny_models import (
 from vitpose_mm.checkpoints import CheckpointError, load_file, match_names, read_weights
 from vitpose_mm.checkpoints.notes import note
 from vitpose_mm.checkpoints.sources import SOURCES
-
-
-def load(model, path) -> None:
-    load_checkpoint(model, str(path), map_location='cpu')
-
-
-def pretrained(path, **options) -> torch.nn.Module:
-    """What ``init_cfg`` makes of a file, in one line."""
-    init_cfg = dict(type='Pretrained', checkpoint=str(path))
-    options = {'type': 'ViT', 'arch': ARCH, 'img_size': (64, 48), 'init_cfg': init_cfg, **options}
-    vit = MODELS.build(options).eval()
-    vit.init_weights()
-    return vit
 
 
 def as_map(tokens: np.ndarray) -> np.ndarray:

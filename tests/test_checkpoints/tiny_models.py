@@ -4,6 +4,7 @@ from typing import Optional
 
 import torch
 from mmengine.model import BaseModel
+from mmengine.runner import load_checkpoint
 from mmpose.registry import MODELS
 from torch import Tensor
 
@@ -52,6 +53,20 @@ def vitpose_plus(datasets: dict = DATASETS, filters: int = 16, **backbone: objec
 def save(model: BaseModel, path: object, **content: object) -> str:
     torch.save(dict(state_dict=model.state_dict(), **content), path)
     return str(path)
+
+
+def load(model: BaseModel, path: object) -> BaseModel:
+    load_checkpoint(model, str(path), map_location='cpu')
+    return model
+
+
+def pretrained(path: object, prefix: Optional[str] = None, **options: object) -> BaseModel:
+    """What ``init_cfg`` makes of a file, in one line of a config."""
+    init_cfg = dict(type='Pretrained', checkpoint=str(path), prefix=prefix)
+    options = {'type': 'ViT', 'arch': ARCH, 'img_size': (64, 48), 'init_cfg': init_cfg, **options}
+    vit = MODELS.build(options).eval()
+    vit.init_weights()
+    return vit
 
 
 def images(count: int = 4) -> Tensor:
