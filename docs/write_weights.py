@@ -33,8 +33,8 @@ INTRODUCTION = """\
 # Known public weights
 
 This page says which file gives which head. It is made from [model-index.yml](../model-index.yml)
-by `python docs/write_weights.py`. All of these files load as they are, wherever a config takes a
-checkpoint:
+by `python docs/write_weights.py`. Files of these kinds load as they are, wherever a config takes a
+checkpoint; that is tested on small files of the same layouts, not on these very files:
 
 ```bash
 python tools/inspect_checkpoint.py FILE   # what a file at hand is, and its SHA-256 to compare
