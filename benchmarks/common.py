@@ -154,10 +154,15 @@ class Report:
                 lines += [format_report({part: content[part]}), '']
         text = '\n'.join(lines)
         print(text)
-        if out is not None:
-            stem = Path(out)
-            write_json(content, stem.with_name(stem.name + '.json'))
-            stem.with_name(stem.name + '.txt').write_text(text)
+        write_report(out, content, text)
+
+
+def write_report(out: Optional[str], content: Mapping[str, object], text: str) -> None:
+    """Write figures to ``out``.json and their table to ``out``.txt, unless ``out`` is None."""
+    if out is not None:
+        stem = Path(out)
+        write_json(content, stem.with_name(stem.name + '.json'))
+        stem.with_name(stem.name + '.txt').write_text(text)
 
 
 def require_agreement(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float, what: str) -> str:

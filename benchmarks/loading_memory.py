@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import CONFIGS, describe_machine
+from common import CONFIGS, describe_machine, write_report
 
 HUGE = CONFIGS / 'body/vitpose_huge_classic_8xb64-210e_coco-256x192.py'
 FORMATS = (
@@ -95,7 +95,7 @@ def in_new_process(function, *arguments: object) -> dict:
 
 
 def main() -> None:
-    from vitpose_mm.analysis import format_report, format_table, write_json
+    from vitpose_mm.analysis import format_report, format_table
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default=str(HUGE))
@@ -115,11 +115,8 @@ def main() -> None:
     title = f'Memory of loading {Path(args.config).stem}'
     text = '\n'.join([title, '', format_table(rows), '', format_report(describe_machine()), ''])
     print(text)
-    if args.out is not None:
-        stem = Path(args.out)
-        content = dict(title=title, figures=figures, machine=describe_machine())
-        write_json(content, stem.with_name(stem.name + '.json'))
-        stem.with_name(stem.name + '.txt').write_text(text)
+    content = dict(title=title, figures=figures, machine=describe_machine())
+    write_report(args.out, content, text)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,7 @@
 """Write docs/weights.md, the tables of known public weights, from model-index.yml."""
 
 import argparse
-import os
 import sys
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -203,19 +201,6 @@ def render(families: dict[str, list[dict[str, Any]]]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replace the file at once: what fails on the way leaves the old one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, 'w') as stream:
-            stream.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
-
-
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
@@ -228,7 +213,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(arguments)
     text = render(read_index(options.index))
     if not options.check:
-        write_whole(options.output, text)
+        # Imported late for a quick --help and --check.
+        from vitpose_mm.files import written_whole
+
+        with written_whole(options.output) as partial:
+            Path(partial).write_text(text)
     elif not options.output.exists() or options.output.read_text() != text:
         sys.stderr.write(f'{options.output} is out of date: run python docs/write_weights.py\n')
         return 1

@@ -8,12 +8,13 @@ per source (:mod:`.sources`), applied without leaving anything out, and written 
 from .conversion import TARGETS, convert_file, state_dict_for
 from .errors import CheckpointError
 from .experts import merge_expert, reorder_experts, require_names, spread_into_experts
-from .fitting import copy_weights, require_exact_match, shorten
+from .fitting import copy_weights, list_with_shapes, require_exact_match, shorten
 from .inspection import inspect_file
 from .loading import load_file
 from .notes import note_with, notes_of
 from .positions import infer_grid, pad_kernel
-from .weights import Weights, match_names, read_weights
+from .reading import read_weights
+from .weights import Weights, match_names
 
 __all__ = [
     'TARGETS',
@@ -23,6 +24,7 @@ __all__ = [
     'copy_weights',
     'infer_grid',
     'inspect_file',
+    'list_with_shapes',
     'load_file',
     'match_names',
     'merge_expert',

@@ -23,14 +23,13 @@ from .errors import CheckpointError
 from .experts import require_names
 from .loading import STATE_DICT_WRAPPERS, load_file, state_dict_of
 from .notes import note
-from .positions import GridHW, infer_grid
+from .reading import read_weights
 from .sources import SOURCES
-from .weights import Weights, decoder_of, num_keypoints, read_weights
+from .weights import Weights, decoder_of, num_blocks, num_keypoints
 
 TARGETS = ('vitpose_mm', 'official', 'mmpose', 'huggingface')
 NAME_DATASET = 'choose one by --dataset NAME (dataset=NAME in Python)'
 MERGE_EXPERTS = 'merge one by --dataset NAME --merge-experts (merge_experts=True in Python)'
-USUAL_GRID = (16, 12)
 
 
 def convert_file(
@@ -79,10 +78,11 @@ def convert_file(
     elif not target.endswith(('.pth', '.safetensors')):
         raise CheckpointError(f'{target} must end with .pth or .safetensors')
     content = load_file(source, mapped=True)
+    stored = state_dict_of(content)
     try:
-        weights = read_weights(state_dict_of(content) or {})
+        weights = read_weights(stored or {})
         weights.require_complete()
-        num_heads_in_file = len(weights.heads)
+        count_of_heads = len(weights.heads)
         if dataset is not None:
             weights = replace(weights.only_head(dataset, NAME_DATASET), stated=True)
         if merge_experts:
@@ -94,12 +94,10 @@ def convert_file(
         state_dict = state_dict_for(weights, to)
         if source == target and 'optimizer' in content:
             raise CheckpointError("the training's state would be lost, choose another target")
-        weights.dropped.update(
-            (key, 'not weights')
-            for key in content
-            if key not in (*STATE_DICT_WRAPPERS, 'meta') and state_dict_of(content) is not content
-        )
-        meta = _meta_to_keep(content, len(weights.heads) == num_heads_in_file)
+        if stored is not content:
+            others = content.keys() - {*STATE_DICT_WRAPPERS, 'meta'}
+            weights.dropped.update(dict.fromkeys(sorted(map(str, others)), 'not weights'))
+        meta = _meta_to_keep(content, len(weights.heads) == count_of_heads)
         if to == 'huggingface':
             _write_folder(target, state_dict, weights, meta, num_heads)
         else:
@@ -233,10 +231,10 @@ def _write_folder(
     num_heads: Optional[int],
 ) -> None:
     """Write what ``VitPoseForPoseEstimation.from_pretrained`` reads."""
-    grid_hw = weights.grid_hw or infer_grid(weights.backbone['pos_embed'].shape[1] - 1, USUAL_GRID)
+    input_hw = weights.input_hw()
     configs = {
-        'config.json': hugging_face_config(weights, grid_hw, num_heads, meta),
-        'preprocessor_config.json': hugging_face_preprocessor(weights, grid_hw),
+        'config.json': hugging_face_config(weights, input_hw, num_heads, meta),
+        'preprocessor_config.json': hugging_face_preprocessor(input_hw),
     }
     partial = f'{folder}.{os.getpid()}.partial'
     Path(partial).mkdir(parents=True)
@@ -251,7 +249,7 @@ def _write_folder(
 
 
 def hugging_face_config(
-    weights: Weights, grid_hw: GridHW, num_heads: Optional[int], meta: dict
+    weights: Weights, input_hw: tuple[int, int], num_heads: Optional[int], meta: dict
 ) -> dict[str, Any]:
     """What transformers' ``VitPoseConfig`` needs to know.
 
@@ -262,7 +260,7 @@ def hugging_face_config(
         raise CheckpointError('huggingface needs a head, the checkpoint is a backbone alone')
     backbone = weights.backbone
     dim, _, patch_size, _ = backbone['patch_embed.proj.weight'].shape
-    depth = 1 + max(int(name.split('.')[1]) for name in backbone if name.startswith('blocks.'))
+    depth = num_blocks(backbone)
     (head,) = weights.heads.values()
     names = _keypoint_names(meta, num_keypoints(head))
     if weights.num_heads is not None and num_heads not in (None, weights.num_heads):
@@ -292,7 +290,7 @@ def hugging_face_config(
         model_type='vitpose',
         backbone_config=dict(
             model_type='vitpose_backbone',
-            image_size=[side * patch_size for side in grid_hw],
+            image_size=list(input_hw),
             patch_size=[patch_size, patch_size],
             num_channels=3,
             hidden_size=dim,
@@ -314,9 +312,8 @@ def hugging_face_config(
     )
 
 
-def hugging_face_preprocessor(weights: Weights, grid_hw: GridHW) -> dict[str, Any]:
-    patch_size = weights.backbone['patch_embed.proj.weight'].shape[-1]
-    height, width = (side * patch_size for side in grid_hw)
+def hugging_face_preprocessor(input_hw: tuple[int, int]) -> dict[str, Any]:
+    height, width = input_hw
     return dict(
         image_processor_type='VitPoseImageProcessor',
         do_affine_transform=True,

@@ -53,25 +53,25 @@ def require_exact_match(
         if name.startswith(prefix)
     }
     wanted = module.state_dict()
-    missing = [
-        f'{name} {tuple(wanted[name].shape)}'
+    missing = {
+        name: wanted[name]
         for name in wanted.keys() - given.keys()
         if not name.endswith('num_batches_tracked')
-    ]
-    left_over = [f'{name} {shape_of(given[name])}' for name in given.keys() - wanted.keys()]
+    }
+    left_over = {name: given[name] for name in given.keys() - wanted.keys()}
     shapes = [
         f'{name} {shape_of(given[name])} for {tuple(wanted[name].shape)}'
         for name in wanted.keys() & given.keys()
         if shape_of(given[name]) != tuple(wanted[name].shape)
     ]
     problems = [
-        f'{title}: {shorten(names)}'
-        for title, names in (
-            ('missing', missing),
-            ('left over', left_over),
-            ('of another shape', shapes),
+        f'{title}: {listed}'
+        for title, listed in (
+            ('missing', list_with_shapes(missing)),
+            ('left over', list_with_shapes(left_over)),
+            ('of another shape', shorten(shapes)),
         )
-        if names
+        if listed
     ]
     if problems:
         where = f'under {prefix!r}' if prefix else 'at the top level'
@@ -81,6 +81,10 @@ def require_exact_match(
 
 def shape_of(value: object) -> tuple:
     return tuple(getattr(value, 'shape', ()))
+
+
+def list_with_shapes(tensors: dict[str, Tensor]) -> str:
+    return shorten(f'{name} {shape_of(tensor)}' for name, tensor in tensors.items())
 
 
 def shorten(names: Iterable[str], limit: int = 8) -> str:

@@ -7,11 +7,10 @@ from typing import Any, Optional, Union
 
 from vitpose_mm.architectures import ARCHITECTURES
 
-from .conversion import USUAL_GRID
 from .errors import CheckpointError
 from .loading import load_file, state_dict_of
-from .positions import infer_grid
-from .weights import Weights, decoder_of, num_keypoints, read_weights
+from .reading import read_weights
+from .weights import Weights, decoder_of, num_keypoints
 
 PARAMETERS = ('weight', 'bias', 'pos_embed', 'cls_token')
 META_KEYS = (
@@ -51,9 +50,12 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         weights.require_complete()
     except CheckpointError as error:
         problem = str(error)
-    tensors = dict(weights.backbone)
-    for dataset, head in weights.heads.items():
-        tensors.update({f'{dataset}.{name}': tensor for name, tensor in head.items()})
+    parameters = [
+        tensor
+        for group in (weights.backbone, *weights.heads.values())
+        for name, tensor in group.items()
+        if name.endswith(PARAMETERS)
+    ]
     return dict(
         path=path,
         source=weights.source,
@@ -64,14 +66,8 @@ def inspect_file(path: Union[str, Path]) -> dict[str, Any]:
         named_by='the file' if weights.stated else 'the official order of data sets',
         experts=list(weights.experts),
         class_token=weights.class_token if 'cls_token' in weights.backbone else None,
-        parameters=sum(t.numel() for n, t in tensors.items() if n.endswith(PARAMETERS)),
-        dtypes=sorted(
-            {
-                str(t.dtype).removeprefix('torch.')
-                for n, t in tensors.items()
-                if n.endswith(PARAMETERS)
-            }
-        ),
+        parameters=sum(tensor.numel() for tensor in parameters),
+        dtypes=sorted({str(tensor.dtype).removeprefix('torch.') for tensor in parameters}),
         dropped=_by_reason(weights.dropped),
         training=_training(content),
         problem=problem,
@@ -101,16 +97,10 @@ def _describe_arch(weights: Weights) -> dict[str, Any]:
 
 
 def _input_hw(weights: Weights) -> Optional[list[int]]:
-    positions = weights.backbone.get('pos_embed')
-    patches = weights.backbone.get('patch_embed.proj.weight')
-    if positions is None or patches is None:
-        return None
     try:
-        grid_hw = weights.grid_hw or infer_grid(positions.shape[1] - 1, USUAL_GRID)
-    except ValueError:
+        return list(weights.input_hw())
+    except (KeyError, CheckpointError):  # incomplete, or an unusual grid
         return None
-    ratio = weights.patches.get('ratio', 1)
-    return [side * patches.shape[-1] // ratio for side in grid_hw]
 
 
 def _by_reason(dropped: dict[str, str]) -> dict[str, list[str]]:

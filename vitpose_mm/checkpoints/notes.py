@@ -6,7 +6,6 @@ as well, while it is in memory.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Optional
 
 from torch import Tensor
@@ -75,20 +74,25 @@ def note_with(tensor: object, notes: dict) -> None:
         _noted_with[tensor] = {**_noted_with.get(tensor, {}), **notes}
 
 
-def notes_of(tensors: Iterable[object], *metadata: Optional[dict]) -> dict:
-    """Collect notes.
+def notes_of(
+    tensors: dict[str, Tensor], state_dict: dict[str, Tensor], local_metadata: Optional[dict] = None
+) -> dict:
+    """Collect notes, of which those that go with tensors count most.
 
     Args:
-        tensors: Of a state dict.
-        metadata: Of modules; what is noted with tensors counts more, and the last of these most.
+        tensors: Those of the model that is asked about.
+        state_dict: What they come from, with its ``_metadata`` if it has any.
+        local_metadata: The argument of this name of a module's ``load_state_dict`` pre-hook.
 
     Raises:
         CheckpointError: Some are not what they should be.
     """
-    entries = [entry for entry in metadata if isinstance(entry, dict)]
+    metadata = getattr(state_dict, '_metadata', None) or {}
+    entries = [metadata.get(''), metadata.get('backbone'), local_metadata]
+    entries = [entry for entry in entries if isinstance(entry, dict)]
     entries += [
         _noted_with[tensor]
-        for tensor in tensors
+        for tensor in tensors.values()
         if isinstance(tensor, Tensor) and tensor in _noted_with
     ]
     notes = {key: entry[key] for entry in entries for key in NOTES if key in entry}

@@ -1,6 +1,7 @@
 """What positions and patches in a file stand for."""
 
 import math
+from collections.abc import Iterable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from .errors import CheckpointError
 
 GridHW = tuple[int, int]
+USUAL_SHAPES = ((1, 1), (4, 3))
 
 
 def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
@@ -19,14 +21,7 @@ def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
     Raises:
         CheckpointError: None of them fits, or more than one does.
     """
-    shapes = {target_hw, (1, 1), (4, 3)}
-    found = set()
-    for height, width in shapes:
-        divisor = math.gcd(height, width)
-        unit_height, unit_width = height // divisor, width // divisor
-        scale = math.isqrt(num_positions // (unit_height * unit_width))
-        if scale and scale**2 * unit_height * unit_width == num_positions:
-            found.add((scale * unit_height, scale * unit_width))
+    found = grids_of(num_positions, {target_hw, *USUAL_SHAPES})
     if len(found) != 1:
         problem = f'could be any of {sorted(found)}' if found else 'is neither square nor 4:3'
         raise CheckpointError(
@@ -36,16 +31,22 @@ def infer_grid(num_positions: int, target_hw: GridHW) -> GridHW:
     return found.pop()
 
 
+def grids_of(num_positions: int, shapes: Iterable[GridHW]) -> set[GridHW]:
+    """The grids of so many positions that have one of the shapes, at any size."""
+    found = set()
+    for height, width in shapes:
+        divisor = math.gcd(height, width)
+        unit_height, unit_width = height // divisor, width // divisor
+        scale = math.isqrt(num_positions // (unit_height * unit_width))
+        if scale and scale**2 * unit_height * unit_width == num_positions:
+            found.add((scale * unit_height, scale * unit_width))
+    return found
+
+
 def begins_with_class_position(num_positions: int) -> bool:
     """Whether positions of which no class token tells are one more than a square or 4:3 grid."""
-
-    def is_grid(count: int) -> bool:
-        return any(
-            count > 0 and count % unit == 0 and math.isqrt(count // unit) ** 2 == count // unit
-            for unit in (1, 12)
-        )
-
-    return is_grid(num_positions - 1) and not is_grid(num_positions)
+    is_grid = bool(grids_of(num_positions, USUAL_SHAPES))
+    return bool(grids_of(num_positions - 1, USUAL_SHAPES)) and not is_grid
 
 
 def fold_class_token(backbone: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -24,6 +24,7 @@ from vitpose_mm.checkpoints import (
     reorder_experts,
     require_exact_match,
     require_names,
+    spread_into_experts,
 )
 
 from ..layers import Block, PatchEmbedding, resize_positions
@@ -240,9 +241,8 @@ class ViT(BaseModule):
         """Translate, fit and copy the weights of any source; refuse what does not fit."""
         names = [name for name in state_dict if name.startswith(prefix)]
         given = {name[len(prefix) :]: state_dict.pop(name) for name in names}
-        metadata = getattr(state_dict, '_metadata', None) or {}
         try:
-            notes = notes_of(given.values(), metadata.get('backbone'), local_metadata)
+            notes = notes_of(given, state_dict, local_metadata)
             weights = read_weights(given, notes, join=False)
             fitted = self._fit(weights)
         except CheckpointError as error:
@@ -274,13 +274,10 @@ class ViT(BaseModule):
             order = [weights.experts.index(stored[name]) for name in self.experts]
             fitted = reorder_experts(weights.backbone, order)
         elif self.experts:
-            weights = weights.spread_into_experts(self.experts, self.part_features)
-            fitted = dict(weights.backbone)
+            fitted = spread_into_experts(weights.backbone, len(self.experts), self.part_features)
         else:
-            weights = weights.merge_experts(
-                self.pretrained_expert, 'name one by model.backbone.pretrained_expert'
-            )
-            fitted = dict(weights.backbone)
+            advice = 'name one by model.backbone.pretrained_expert'
+            fitted = dict(weights.merge_experts(self.pretrained_expert, advice).backbone)
         if 'patch_embed.proj.weight' in fitted:
             kernel = pad_kernel(fitted['patch_embed.proj.weight'], self.patch_embed.patch_size)
             fitted['patch_embed.proj.weight'] = kernel

@@ -7,12 +7,12 @@ from torch import Tensor
 from vitpose_mm.checkpoints import (
     CheckpointError,
     Weights,
+    list_with_shapes,
     match_names,
     note_with,
     notes_of,
     read_weights,
     require_exact_match,
-    shorten,
 )
 
 from ..backbones import ViT
@@ -55,9 +55,7 @@ class TopdownViTPose(TopdownPoseEstimator):
             # written by older versions of mmengine
             if not inner.startswith('data_preprocessor.'):
                 (others if inner in own else given)[inner] = tensor
-        metadata = getattr(state_dict, '_metadata', None) or {}
-        notes = notes_of(given.values(), metadata.get('backbone'), local_meta)
-        given = self._translate(given, notes)
+        given = self._translate(given, notes_of(given, state_dict, local_meta))
         state_dict.update({prefix + name: tensor for name, tensor in {**given, **others}.items()})
         for name, module in self.named_children():
             # the backbone and heads of this package check themselves
@@ -68,10 +66,9 @@ class TopdownViTPose(TopdownPoseEstimator):
         """Bring the weights of any source to this model's heads; the backbone fits its own."""
         weights = read_weights(given, notes, join=False)
         if weights.unknown:
-            listed = shorten(f'{name} {tuple(v.shape)}' for name, v in weights.unknown.items())
             raise CheckpointError(
                 f'the checkpoint was taken for one of {weights.source}; neither that nor the model '
-                f'has a place for: {listed}'
+                f'has a place for: {list_with_shapes(weights.unknown)}'
             )
         if weights.heads and not self.with_head:
             raise CheckpointError(
