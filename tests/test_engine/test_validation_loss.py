@@ -56,8 +56,8 @@ def test_validation_without_targets_is_refused_before_training(changes, message,
 def test_adds_up_over_processes_of_which_one_has_no_samples(monkeypatch):
     hub = MessageHub.get_instance('validation_loss')
     hook = ValidationLossHook()
-    hook.sums, hook.num_samples = {}, 0
-    theirs = ({'loss_kpt': 6.0}, 4)
+    hook.sums, hook.counts = {}, {}
+    theirs = ({'loss_kpt': 6.0}, {'loss_kpt': 4})
     monkeypatch.setattr(validation_loss, 'all_gather_object', lambda mine: [mine, theirs])
     hook.after_val_epoch(SimpleNamespace(message_hub=hub))
     assert hub.get_scalar('val/loss_kpt').current() == 1.5

@@ -1,11 +1,12 @@
 """What a model costs and how fast it is: what the tools in ``tools/analysis`` call."""
 
+from vitpose_mm.report import format_report, format_table, write_json
+
 from .complexity import Cost, complexity_report, count_complexity, format_complexity
 from .data_path import build_train_loader, measure_data_path, time_transforms
 from .logs import plot_logs, read_scalars
 from .machine import describe_device, select_device, set_threads, time_alternately
 from .models import build_model, config_scope, input_hw
-from .report import format_report, format_table, write_json
 from .throughput import measure_throughput
 from .training_step import TrainingStep, measure_training_step, peak_memory
 

@@ -15,9 +15,9 @@ from vitpose_mm.models.layers import (
     PartiallySharedFeedForward,
     PatchEmbedding,
 )
+from vitpose_mm.report import format_table
 
 from . import models
-from .report import format_table
 
 CONVENTION = (
     'Multiply-adds (half the FLOPs) of one forward of one image, without flip test. Counted are '

@@ -1,3 +1,3 @@
-from .batched_heatmap import BatchedMSRAHeatmap, BatchedUDPHeatmap
+from .batched_heatmap import BatchedHeatmapCodec, BatchedMSRAHeatmap, BatchedUDPHeatmap, is_udp
 
-__all__ = ['BatchedMSRAHeatmap', 'BatchedUDPHeatmap']
+__all__ = ['BatchedHeatmapCodec', 'BatchedMSRAHeatmap', 'BatchedUDPHeatmap', 'is_udp']

@@ -252,3 +252,8 @@ class BatchedMSRAHeatmap(BatchedHeatmapCodec, MSRAHeatmap):
     def _to_input(self, keypoints: Tensor) -> Tensor:
         scale_x, scale_y = self.scale_factor.tolist()
         return torch.stack([keypoints[..., 0] * scale_x, keypoints[..., 1] * scale_y], -1)
+
+
+def is_udp(codec: type) -> bool:
+    """Whether a class of codecs needs crops by UDP's affine (``TopdownAffine(use_udp=True)``)."""
+    return issubclass(codec, UDPHeatmap)

@@ -1,13 +1,25 @@
+from .apt36k import APT36KDataset
 from .collate import stacked_collate
+from .interhand2d_single import InterHand2DSingleDataset
 from .loading import GetCheckedBBoxCenterScale, ImageError, LoadCheckedImage
-from .transforms import FastRandomBBoxTransform, FastRandomFlip, PackPersonInputs
+from .multi_dataset import MultiDataset
+from .transforms import (
+    FastRandomBBoxTransform,
+    FastRandomFlip,
+    PackPersonInputs,
+    TopdownAffineByCodec,
+)
 
 __all__ = [
+    'APT36KDataset',
     'FastRandomBBoxTransform',
     'FastRandomFlip',
     'GetCheckedBBoxCenterScale',
     'ImageError',
+    'InterHand2DSingleDataset',
     'LoadCheckedImage',
+    'MultiDataset',
     'PackPersonInputs',
+    'TopdownAffineByCodec',
     'stacked_collate',
 ]

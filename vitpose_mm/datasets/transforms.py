@@ -1,10 +1,19 @@
 """mmpose's training transforms where their time goes, with the same results."""
 
+from typing import Optional
+
 import cv2
 import numpy as np
 import torch
-from mmpose.datasets.transforms import PackPoseInputs, RandomBBoxTransform, RandomFlip
-from mmpose.registry import TRANSFORMS
+from mmpose.datasets.transforms import (
+    PackPoseInputs,
+    RandomBBoxTransform,
+    RandomFlip,
+    TopdownAffine,
+)
+from mmpose.registry import KEYPOINT_CODECS, TRANSFORMS
+
+from vitpose_mm.codecs import is_udp
 
 PIXEL = np.zeros((1, 1, 3), dtype=np.uint8)
 FLIP_CODES = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
@@ -60,3 +69,45 @@ class PackPersonInputs(PackPoseInputs):
         packed = super().transform({**results, 'img': PIXEL})
         packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
         return packed
+
+
+@TRANSFORMS.register_module()
+class TopdownAffineByCodec(TopdownAffine):
+    """mmpose's ``TopdownAffine``, UDP or plain as the codec of the sample's data set needs it.
+
+    So one pipeline serves data sets with different codecs, and pictures that are read as samples of
+    any of them.
+
+    Args:
+        codecs: Configs of codecs by ``dataset_name``, the same as those of the heads.
+        dataset: The data set as whose all samples are read, as ``model.test_cfg.dataset``.
+
+    Raises:
+        ValueError: A codec's type is unknown, their input sizes differ, or a sample is of another
+            data set.
+    """
+
+    def __init__(self, codecs: dict[str, dict], dataset: Optional[str] = None) -> None:
+        types = {name: KEYPOINT_CODECS.get(codec['type']) for name, codec in codecs.items()}
+        sizes = {tuple(codec['input_size']) for codec in codecs.values()}
+        if None in types.values() or len(sizes) != 1:
+            raise ValueError(
+                f'codecs must be of registered types and have one input_size, got {codecs}'
+            )
+        super().__init__(sizes.pop())
+        self.udp_by_dataset = {name: is_udp(codec) for name, codec in types.items()}
+        self.dataset = dataset
+
+    def uses_udp(self, dataset_name: Optional[str]) -> bool:
+        """Whether the crops of a data set are UDP's."""
+        name = self.dataset or dataset_name
+        if name not in self.udp_by_dataset:
+            raise ValueError(
+                f'TopdownAffineByCodec knows the codecs of {list(self.udp_by_dataset)}, not that '
+                f'of {name!r}'
+            )
+        return self.udp_by_dataset[name]
+
+    def transform(self, results: dict) -> Optional[dict]:
+        self.use_udp = self.uses_udp(results.get('dataset_name'))
+        return super().transform(results)

@@ -2,6 +2,7 @@
 
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .data_check import CheckDataHook, DataError, check_annotation_files
+from .dataset_evaluator import DatasetEvaluator
 from .distributed import leave_processes, prepare_environment
 from .launch import (
     build_runner,
@@ -12,6 +13,7 @@ from .launch import (
     set_visualization,
 )
 from .layer_decay import LayerDepthDecayOptimWrapperConstructor, layer_scales
+from .multi_dataset_sampler import MultiDatasetSampler, samples_per_epoch
 from .reproducibility import SampleIndex, SeedAugmentation, SeededSampler, SeedIterationHook
 from .validation_loss import ValidationLossHook
 
@@ -20,7 +22,9 @@ __all__ = [
     'AtomicLocalBackend',
     'CheckDataHook',
     'DataError',
+    'DatasetEvaluator',
     'LayerDepthDecayOptimWrapperConstructor',
+    'MultiDatasetSampler',
     'SampleIndex',
     'SeedAugmentation',
     'SeedIterationHook',
@@ -33,6 +37,7 @@ __all__ = [
     'load_config',
     'prepare_environment',
     'run_test',
+    'samples_per_epoch',
     'set_test_options',
     'set_training_options',
     'set_visualization',

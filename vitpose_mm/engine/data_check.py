@@ -3,7 +3,7 @@
 import json
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Optional
 
@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
@@ -40,6 +41,9 @@ class CheckDataHook(Hook):
     top-down data sets of mmpose, also inside of ``ConcatDataset``, ``RepeatDataset`` and
     ``CombinedDataset``; of others only the number of samples is logged.
 
+    With a ``MultiDatasetHead`` each data set must have its head, with its number of keypoints, flip
+    pairs and the crop that the codec needs; in training each head must have a data set, too.
+
     Keypoints outside of the image are no error. They are learned like others where the crop
     reaches; near its border the Gaussian is cut, and farther out (3 sigma and a pixel) the keypoint
     has no weight. See ``vitpose_mm.codecs``.
@@ -58,27 +62,24 @@ class CheckDataHook(Hook):
         self._checked = []
 
     def before_train(self, runner: Runner) -> None:
-        self._check(runner.train_dataloader.dataset, head_keypoints(runner))
+        self._check(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             self.before_val(runner)
 
     def before_val(self, runner: Runner) -> None:
-        metrics = runner.val_evaluator.metrics
-        self._check(runner.val_dataloader.dataset, head_keypoints(runner, metrics))
+        self._check(runner, runner.val_dataloader.dataset, runner.val_evaluator.metrics)
 
     def before_test(self, runner: Runner) -> None:
-        metrics = runner.test_evaluator.metrics
-        self._check(runner.test_dataloader.dataset, head_keypoints(runner, metrics))
+        self._check(runner, runner.test_dataloader.dataset, runner.test_evaluator.metrics)
 
-    def _check(self, dataset: object, num_predicted: Optional[int]) -> None:
+    def _check(self, runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = ()) -> None:
         if any(dataset is checked for checked in self._checked):
             return
         self._checked.append(dataset)
         problems = [None]
         if is_main_process():
             try:
-                for leaf, num_converted in leaves(dataset):
-                    check_dataset(leaf, num_converted, num_predicted)
+                check_all(runner, dataset, metrics)
             except Exception as error:  # whatever it is, the other ranks wait
                 problems = [str(error) if type(error) is DataError else repr(error)]
         broadcast_object_list(problems)
@@ -86,19 +87,74 @@ class CheckDataHook(Hook):
             raise DataError(problems[0])
 
 
-def head_keypoints(runner: Runner, metrics: tuple = ()) -> Optional[int]:
-    """Number of keypoints that the model predicts; None if it cannot be told or need not agree.
+def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = ()) -> None:
+    """Check the data sets inside of wrappers against the model.
 
-    In evaluation it need not where metrics convert keypoints or the model selects some.
+    Args:
+        dataset: The runner's, for training or evaluation.
+        metrics: Those of the evaluation; none in training.
+
+    Raises:
+        DataError: See :class:`CheckDataHook`.
     """
     model = bare_model(runner)
-    num_keypoints = getattr(getattr(model, 'head', None), 'out_channels', None)
-    for metric in metrics:
-        if getattr(metric, 'pred_converter', None) or getattr(metric, 'gt_converter', None):
-            return None
-    if metrics and 'output_keypoint_indices' in (getattr(model, 'test_cfg', None) or {}):
-        return None
-    return num_keypoints if isinstance(num_keypoints, int) else None
+    head, test_cfg = getattr(model, 'head', None), getattr(model, 'test_cfg', None) or {}
+    # keypoints need not agree where metrics convert them or the model selects some
+    converts = any(
+        getattr(metric, 'pred_converter', None) or getattr(metric, 'gt_converter', None)
+        for metric in metrics
+    ) or (metrics and 'output_keypoint_indices' in test_cfg)
+    routes, used = getattr(head, 'routes', None), set()
+    for leaf, num_converted in leaves(dataset):
+        num_predicted, entry = getattr(head, 'out_channels', None), 'model.head.out_channels'
+        if routes is not None:
+            chosen = test_cfg.get('dataset') if metrics else None
+            name = chosen or leaf.metainfo['dataset_name']
+            if name not in routes:
+                raise DataError(
+                    f'{leaf.ann_file}: data set {name!r} has no head; model.head has heads for '
+                    f'{list(routes)}. Add it to model.head.heads, or to model.head.datasets to '
+                    'have one of these read it.'
+                )
+            check_route(leaf, name, routes[name])
+            used.add(routes[name].head)
+            num_predicted = routes[name].num_keypoints
+            entry = f'model.head.heads.{routes[name].head}.out_channels'
+        known = isinstance(num_predicted, int) and not converts
+        check_dataset(leaf, num_converted, num_predicted if known else None, entry)
+    idle = routes is not None and {route.head for route in routes.values()} - used
+    if idle and not metrics:
+        raise DataError(
+            f'model.head has heads for {sorted(idle)}, but train_dataloader has no data set for '
+            'them: add these data sets, or take out the heads (and their experts)'
+        )
+
+
+def check_route(dataset: BaseDataset, name: str, route: object) -> None:
+    """Check a data set against the ``Route`` that its samples take.
+
+    Raises:
+        DataError: They are cropped otherwise than the codec needs, or flip other pairs.
+    """
+    where = f'{dataset.ann_file} ({name})'
+    for transform in transforms_of(dataset):
+        if not hasattr(transform, 'use_udp') or route.decoder is None:
+            continue
+        is_routed = hasattr(transform, 'uses_udp')
+        use_udp = transform.uses_udp(name) if is_routed else transform.use_udp
+        crop = tuple(transform.input_size), use_udp
+        if crop != (route.input_size, route.use_udp):
+            raise DataError(
+                f'{where}: {type(transform).__name__} crops to input_size {crop[0]} with use_udp='
+                f'{crop[1]}, but the codec {type(route.decoder).__name__} of head {route.head!r} '
+                f'needs input_size {route.input_size} with use_udp={route.use_udp}'
+            )
+    pairs, expected = dataset.metainfo['flip_indices'], (route.metainfo or {}).get('flip_indices')
+    if expected is not None and list(pairs) != list(expected):
+        raise DataError(
+            f'{where}: flip_indices of the data set are {pairs}, but those of metainfo in the '
+            f'model are {expected}'
+        )
 
 
 def leaves(
@@ -123,13 +179,17 @@ def leaves(
 
 
 def check_dataset(
-    dataset: BaseDataset, num_converted: Optional[int] = None, num_predicted: Optional[int] = None
+    dataset: BaseDataset,
+    num_converted: Optional[int] = None,
+    num_predicted: Optional[int] = None,
+    entry: str = 'model.head.out_channels',
 ) -> None:
     """Check one data set and log what it holds.
 
     Args:
         num_converted: Number of keypoints after the pipeline, if that changes it.
         num_predicted: Number of keypoints that the model predicts.
+        entry: What says so in the config.
 
     Raises:
         DataError: See :class:`CheckDataHook`.
@@ -143,7 +203,7 @@ def check_dataset(
     if num_predicted is not None and num_predicted != (num_converted or num_keypoints):
         raise DataError(
             f'{dataset.ann_file}: {type(dataset).__name__} has {num_converted or num_keypoints} '
-            f'keypoints, but model.head.out_channels is {num_predicted}. They must be equal; '
+            f'keypoints, but {entry} is {num_predicted}. They must be equal; '
             "another data set's keypoints need dict(type='KeypointConverter', ...) in the pipeline."
         )
     num_bad, listed, images = 0, [], set()
@@ -237,7 +297,12 @@ def annotation_files(node: object, name: str, keys: tuple) -> Iterator[tuple[str
         if node.get('bbox_file'):
             yield f'{name}.bbox_file', node['bbox_file']  # which mmpose does not join
         for key in keys:
-            yield from annotation_files(node.get(key), f'{name}.{key}', keys)
+            part = node.get(key)
+            if isinstance(part, dict) and 'type' not in part:  # by labels
+                for label, item in part.items():
+                    yield from annotation_files(item, f'{name}.{key}.{label}', keys)
+            else:
+                yield from annotation_files(part, f'{name}.{key}', keys)
 
 
 def check_file(entry: str, path: str) -> None:

@@ -1,14 +1,17 @@
 """The training loss, measured on the validation set."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Optional
 
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
+from .data_check import leaves
 from .parts import bare_model, transforms_of
 
 
@@ -17,7 +20,9 @@ class ValidationLossHook(Hook):
     """Log the model's losses on the validation set beside its metrics, as ``val/loss_kpt`` etc.
 
     One more forward per batch, without augmentation, flip test or drop path; averaged over samples
-    and processes. Not for FSDP, whose modules cannot be called past their wrapper.
+    and processes. Samples of several data sets are taken apart, so that ``val/<head>/kpt`` is the
+    mean over all samples of its data sets. Not for FSDP, whose modules cannot be called past their
+    wrapper.
 
     Raises:
         ValueError: The validation samples have no targets: their boxes are detections, or their
@@ -27,24 +32,12 @@ class ValidationLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if runner.val_loop is None:
             return
-        dataset = runner.val_dataloader.dataset
-        if getattr(dataset, 'bbox_file', None):
-            raise ValueError(
-                'ValidationLossHook needs the boxes of annotated people: set '
-                f'val_dataloader.dataset.bbox_file to None, got {dataset.bbox_file!r}.'
-            )
-        transforms = transforms_of(dataset)
-        packing = [each for each in transforms if hasattr(each, 'pack_transformed')]
-        has_targets = any(type(each).__name__ == 'GenerateTarget' for each in transforms)
-        if packing and not has_targets and not any(each.pack_transformed for each in packing):
-            raise ValueError(
-                'ValidationLossHook needs keypoints in the validation samples: '
-                "dict(type='PackPersonInputs', pack_transformed=True) in val_dataloader's pipeline."
-            )
+        for dataset, _ in leaves(runner.val_dataloader.dataset):
+            require_targets(dataset)
 
     def before_val_epoch(self, runner: Runner) -> None:
         self.sums: dict[str, float] = {}
-        self.num_samples = 0
+        self.counts: dict[str, int] = {}
 
     @torch.no_grad()
     def after_val_iter(
@@ -55,15 +48,38 @@ class ValidationLossHook(Hook):
         outputs: Optional[Sequence] = None,
     ) -> None:
         model = bare_model(runner)
-        losses = model(**model.data_preprocessor(data_batch, False), mode='loss')
-        for name, value in model.parse_losses(losses)[1].items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(outputs)
-        self.num_samples += len(outputs)
+        batch = model.data_preprocessor(data_batch, False)
+        by_dataset = defaultdict(list)
+        for index, sample in enumerate(batch['data_samples']):
+            by_dataset[sample.metainfo.get('dataset_name')].append(index)
+        for indices in by_dataset.values():
+            samples = [batch['data_samples'][index] for index in indices]
+            losses = model(batch['inputs'][indices], samples, mode='loss')
+            for name, value in model.parse_losses(losses)[1].items():
+                self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(indices)
+                self.counts[name] = self.counts.get(name, 0) + len(indices)
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         # A process without samples knows no names.
-        gathered = all_gather_object((self.sums, self.num_samples))
-        num_samples = sum(count for _, count in gathered)
+        gathered = all_gather_object((self.sums, self.counts))
         for name in sorted({name for sums, _ in gathered for name in sums}):
             total = sum(sums.get(name, 0.0) for sums, _ in gathered)
-            runner.message_hub.update_scalar(f'val/{name}', total / num_samples)
+            count = sum(counts.get(name, 0) for _, counts in gathered)
+            runner.message_hub.update_scalar(f'val/{name}', total / count)
+
+
+def require_targets(dataset: BaseDataset) -> None:
+    """Raise a ``ValueError`` if samples of a data set have no targets."""
+    if getattr(dataset, 'bbox_file', None):
+        raise ValueError(
+            'ValidationLossHook needs the boxes of annotated people: set '
+            f'val_dataloader.dataset.bbox_file to None, got {dataset.bbox_file!r}.'
+        )
+    transforms = transforms_of(dataset)
+    packing = [each for each in transforms if hasattr(each, 'pack_transformed')]
+    has_targets = any(type(each).__name__ == 'GenerateTarget' for each in transforms)
+    if packing and not has_targets and not any(each.pack_transformed for each in packing):
+        raise ValueError(
+            'ValidationLossHook needs keypoints in the validation samples: '
+            "dict(type='PackPersonInputs', pack_transformed=True) in val_dataloader's pipeline."
+        )

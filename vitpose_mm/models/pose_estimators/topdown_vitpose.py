@@ -1,7 +1,10 @@
-from typing import Optional
+from collections.abc import Sequence
+from typing import Optional, Union
 
+import torch
 from mmpose.models import TopdownPoseEstimator
 from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
 from torch import Tensor
 
 from vitpose_mm.checkpoints import (
@@ -18,11 +21,16 @@ from vitpose_mm.checkpoints import (
 from ..backbones import ViT
 from ..heads import MultiDatasetHead, ViTPoseHead
 from ..heads.heatmap_heads import BACKBONE_ALONE
+from ..heads.multi_dataset_head import dataset_name_of
 
 
 @MODELS.register_module()
 class TopdownViTPose(TopdownPoseEstimator):
-    """mmpose's top-down estimator that loads checkpoints of every source, and to the last name.
+    """mmpose's top-down estimator for one data set or several, and checkpoints of every source.
+
+    Samples are routed by their ``dataset_name``: through the expert of their data set where the
+    backbone has experts, and to its head in a :class:`MultiDatasetHead`. With
+    ``test_cfg.dataset`` (see :meth:`select_dataset`) all are read as samples of that data set.
 
     With a ``ViT``, ``load_from``, the inferencers and ``init_model`` take files of the sources in
     ``vitpose_mm.checkpoints`` as they are. Of several heads the one asked for is taken, with its
@@ -37,6 +45,136 @@ class TopdownViTPose(TopdownPoseEstimator):
     def __init__(self, *, pretrained_dataset: Optional[str] = None, **options: object) -> None:
         super().__init__(**options)
         self.pretrained_dataset = pretrained_dataset
+        self._expert_ids = self._route_experts()
+        if self.test_cfg.get('dataset') is not None:
+            self.select_dataset(self.test_cfg['dataset'])
+
+    def _route_experts(self) -> dict[str, int]:
+        """Numbers of experts by ``dataset_name``; none where the backbone has none."""
+        experts = list(getattr(self.backbone, 'experts', ()))
+        if not experts:
+            return {}
+        if not isinstance(getattr(self, 'head', None), MultiDatasetHead):
+            return {name: number for number, name in enumerate(experts)}
+        wanted = {name: route.expert for name, route in self.head.routes.items()}
+        if set(wanted.values()) != set(experts):
+            raise ValueError(
+                f'model.backbone.experts are {experts}, but the data sets of model.head go through '
+                f'those of {wanted}: each expert needs a head, and each head an expert'
+            )
+        return {name: experts.index(expert) for name, expert in wanted.items()}
+
+    @property
+    def dataset_meta(self) -> dict:
+        """Meta information for mmpose's inference functions, which set it from the checkpoint."""
+        chosen = self.test_cfg.get('dataset')
+        return self._dataset_meta if chosen is None else self.head.metainfo_of(chosen)
+
+    @dataset_meta.setter
+    def dataset_meta(self, dataset_meta: dict) -> None:
+        self._dataset_meta = dataset_meta
+
+    def select_dataset(self, dataset_name: Optional[str]) -> None:
+        """Read all pictures as samples of a data set, by its expert, head, codec and flip pairs.
+
+        mmpose's inference functions then make samples of it, too, from the model's
+        ``dataset_meta``, with the crop that its codec needs if the pipeline crops by
+        ``TopdownAffineByCodec``.
+
+        Args:
+            dataset_name: A data set that :class:`MultiDatasetHead` has meta information of; None to
+                go by the samples' own ``dataset_name`` again.
+
+        Raises:
+            ValueError: The head is for one data set only, or knows no such data set.
+        """
+        if dataset_name is not None:
+            if not isinstance(getattr(self, 'head', None), MultiDatasetHead):
+                raise ValueError(
+                    f'a model with a single head reads all pictures alike, got {dataset_name!r}'
+                )
+            self.head.metainfo_of(dataset_name)
+        self.test_cfg['dataset'] = dataset_name
+
+    def expert_ids(
+        self, data_samples: Sequence[PoseDataSample], chosen: Optional[str] = None
+    ) -> Optional[Tensor]:
+        """Which of the backbone's experts each sample goes through.
+
+        Args:
+            data_samples: B samples with ``dataset_name``.
+            chosen: The data set as whose all are read, if one is.
+
+        Returns:
+            Whole numbers (B,) on the CPU; None if the backbone has no experts.
+
+        Raises:
+            ValueError: A data set has no expert.
+        """
+        if not self._expert_ids:
+            return None
+        names = [chosen or dataset_name_of(sample) for sample in data_samples]
+        unknown = set(names) - set(self._expert_ids)
+        if unknown:
+            raise ValueError(
+                f'no expert for dataset_name {sorted(unknown)}; there are experts for '
+                f'{list(self._expert_ids)}'
+            )
+        return torch.tensor([self._expert_ids[name] for name in names])
+
+    def extract_feat(
+        self, inputs: Tensor, expert_ids: Optional[Tensor] = None
+    ) -> tuple[Tensor, ...]:
+        """Features of images (B, 3, H, W), normalised; see :meth:`ViT.forward`."""
+        routing = () if expert_ids is None else (expert_ids,)
+        features = self.backbone(inputs, *routing)
+        return self.neck(features) if self.with_neck else features
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[PoseDataSample]) -> dict[str, Tensor]:
+        """Losses of a batch, see the head."""
+        features = self.extract_feat(inputs, self.expert_ids(data_samples))
+        if not self.with_head:
+            return {}
+        return self.head.loss(features, data_samples, train_cfg=self.train_cfg)
+
+    def predict(
+        self, inputs: Tensor, data_samples: Sequence[PoseDataSample]
+    ) -> Sequence[PoseDataSample]:
+        """Predict a batch; mmpose's method, with experts.
+
+        Args:
+            inputs: Images (B, 3, H, W), normalised.
+            data_samples: Their samples.
+
+        Returns:
+            The samples with ``pred_instances``, keypoints in image px.
+        """
+        expert_ids = self.expert_ids(data_samples, self.test_cfg.get('dataset'))
+        features = self.extract_feat(inputs, expert_ids)
+        if self.test_cfg.get('flip_test', False):
+            features = [features, self.extract_feat(inputs.flip(-1), expert_ids)]
+        predictions = self.head.predict(features, data_samples, test_cfg=self.test_cfg)
+        if not isinstance(predictions, tuple):
+            predictions = (predictions, None)
+        return self.add_pred_to_datasample(*predictions, data_samples)
+
+    def _forward(
+        self, inputs: Tensor, data_samples: Optional[Sequence[PoseDataSample]] = None
+    ) -> Union[Tensor, dict[str, Tensor], tuple[Tensor, ...]]:
+        """Heatmaps without samples: of ``test_cfg.dataset``, else of all heads."""
+        chosen = self.test_cfg.get('dataset')
+        expert_ids = None
+        if self._expert_ids:
+            if chosen is None:
+                raise ValueError(
+                    'without samples a model with experts must be told whose to use: set '
+                    f'model.test_cfg.dataset to one of {list(self._expert_ids)}'
+                )
+            expert_ids = torch.full((len(inputs),), self._expert_ids[chosen])
+        features = self.extract_feat(inputs, expert_ids)
+        if not self.with_head:
+            return features
+        return self.head(features) if chosen is None else self.head(features, chosen)
 
     def _load_state_dict_pre_hook(
         self, state_dict: dict[str, Tensor], prefix: str, local_meta: dict, *_: object, **__: object

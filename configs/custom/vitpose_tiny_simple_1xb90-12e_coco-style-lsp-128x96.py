@@ -1,0 +1,131 @@
+# Two data sets of one's own, with different keypoints, on one backbone of 5.5 M parameters: people
+# in COCO's format (environment variable COCO_ROOT) and Leeds Sports Pose Extended (LSP_ROOT), 14
+# keypoints in its own order. Each folder: person_keypoints_{train,val}.json  images/
+# Start: a DeiT-tiny, timm's or the original file, as it is.
+_base_ = ['./vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py']
+
+# --- schedule: 12 epochs of 70 steps on 4498 + 1800 people, 64 + 26 of them in a batch on average ---
+train_cfg = dict(max_epochs=12, val_interval=4)
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=70, start_factor=0.001, by_epoch=False),
+    dict(type='MultiStepLR', begin=0, end=12, milestones=[8, 11], gamma=0.1, by_epoch=True),
+]
+auto_scale_lr = dict(base_batch_size=90)
+
+# --- meta information that mmpose does not have ---
+right = ['ankle', 'knee', 'hip']
+limbs = ['right_' + joint for joint in right] + ['left_' + joint for joint in right[::-1]]
+arms = ['right_' + joint for joint in ('wrist', 'elbow', 'shoulder')]
+arms += ['left_' + joint for joint in ('shoulder', 'elbow', 'wrist')]
+swaps = {'left': 'right', 'right': 'left'}
+lsp = dict(
+    dataset_name='lsp_extended',
+    keypoint_info={
+        number: dict(
+            name=name,
+            id=number,
+            type='lower' if number < 6 else 'upper',
+            swap='_'.join([swaps[name.split('_')[0]], name.split('_')[1]]) if number < 12 else '',
+        )
+        for number, name in enumerate([*limbs, *arms, 'neck', 'head_top'])
+    },
+    skeleton_info={
+        number: dict(link=link, id=number)
+        for number, link in enumerate(
+            [*zip(limbs[:2], limbs[1:3]), *zip(limbs[3:5], limbs[4:])]
+            + [*zip(arms[:2], arms[1:3]), *zip(arms[3:5], arms[4:])]
+            + [('right_shoulder', 'right_hip'), ('left_shoulder', 'left_hip'), ('neck', 'head_top')]
+        )
+    },
+    joint_weights=[1.0] * 14,
+    # COCO's for the same joints; MPII's of neck and head as mmpose has them
+    sigmas=[0.089, 0.087, 0.107, 0.107, 0.087, 0.089]
+    + [0.062, 0.072, 0.079, 0.079, 0.072, 0.062, 0.026, 0.026],
+)
+
+# --- model ---
+codec = dict(type='BatchedUDPHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1.5)
+model = dict(
+    backbone=dict(img_size=(128, 96)),
+    head=dict(
+        _delete_=True,
+        type='MultiDatasetHead',
+        shared=dict(type='TopdownHeatmapBilinearHead', in_channels=192, decoder=codec),
+        heads=dict(
+            coco=dict(out_channels=17, metainfo='CocoDataset'),
+            lsp_extended=dict(out_channels=14, metainfo=lsp),
+        ),
+    ),
+)
+
+# --- data ---
+coco_root, lsp_root = '{{$COCO_ROOT:data/persons}}/', '{{$LSP_ROOT:data/lsp_extended}}/'
+images = dict(img='images/')
+train_pipeline = [
+    dict(type='SeedAugmentation'),
+    dict(type='LoadCheckedImage'),
+    dict(type='GetCheckedBBoxCenterScale'),
+    dict(type='FastRandomFlip', direction='horizontal'),
+    dict(type='RandomHalfBody'),
+    dict(type='FastRandomBBoxTransform'),
+    dict(type='TopdownAffine', input_size=codec['input_size'], use_udp=True),
+    dict(type='PackPersonInputs', pack_transformed=True),
+]
+train_dataloader = dict(
+    batch_size=90,
+    dataset=dict(
+        _delete_=True,
+        type='MultiDataset',
+        datasets=dict(
+            coco=dict(
+                type='CocoDataset',
+                data_root=coco_root,
+                ann_file='person_keypoints_train.json',
+                data_prefix=images,
+            ),
+            lsp_extended=dict(
+                type='CocoDataset',
+                metainfo=lsp,
+                data_root=lsp_root,
+                ann_file='person_keypoints_train.json',
+                data_prefix=images,
+            ),
+        ),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='MultiDataset',
+        datasets=dict(
+            coco=dict(
+                type='CocoDataset',
+                data_root=coco_root,
+                ann_file='person_keypoints_val.json',
+                data_prefix=images,
+                test_mode=True,
+            ),
+            lsp_extended=dict(
+                type='CocoDataset',
+                metainfo=lsp,
+                data_root=lsp_root,
+                ann_file='person_keypoints_val.json',
+                data_prefix=images,
+                test_mode=True,
+            ),
+        ),
+        pipeline=[*train_pipeline[1:3], *train_pipeline[-2:]],
+    )
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(
+    _delete_=True,
+    type='DatasetEvaluator',
+    metrics=dict(
+        coco=dict(type='CocoMetric'),
+        # a tenth of the box's longer side, about a fifth of the torso's
+        lsp_extended=[dict(type='PCKAccuracy', thr=0.1), dict(type='CocoMetric')],
+    ),
+)
+test_evaluator = val_evaluator
