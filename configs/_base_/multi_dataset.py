@@ -36,24 +36,23 @@ heads = dict(
 read_by_others = dict(ochuman=dict(head='coco', metainfo='OCHumanDataset'))
 
 # --- pipelines: one for all, which crops as the codec of the sample's data set needs it ---
+checked = [dict(type='LoadCheckedImage'), dict(type='GetCheckedBBoxCenterScale')]
+hand = [dict(type='LoadCheckedImage'), dict(type='GetCheckedBBoxCenterScale', padding=1.5)]
+flipped = dict(type='FastRandomFlip', direction='horizontal')
 augmented = [
     dict(type='FastRandomBBoxTransform'),
     dict(type='TopdownAffineByCodec', codecs=codecs),
     dict(type='PackPersonInputs', pack_transformed=True),
 ]
-loaded = [
+cropped = [dict(type='TopdownAffineByCodec', codecs=codecs), dict(type='PackPersonInputs')]
+train_pipeline_by_codec = [
     dict(type='SeedAugmentation'),
-    dict(type='LoadCheckedImage'),
-    dict(type='GetCheckedBBoxCenterScale'),
-    dict(type='FastRandomFlip', direction='horizontal'),
+    *checked,
+    flipped,
+    dict(type='RandomHalfBody'),
+    *augmented,
 ]
-train_pipeline_by_codec = [*loaded, dict(type='RandomHalfBody'), *augmented]
-val_pipeline_by_codec = [
-    dict(type='LoadCheckedImage'),
-    dict(type='GetCheckedBBoxCenterScale'),
-    dict(type='TopdownAffineByCodec', codecs=codecs),
-    dict(type='PackPersonInputs'),
-]
+val_pipeline_by_codec = [*checked, *cropped]
 
 # --- data ---
 train_datasets = dict(
@@ -76,7 +75,8 @@ train_datasets = dict(
         data_root='data/mpii/',
         ann_file='annotations/mpii_train.json',
         data_prefix=dict(img='images/'),
-        pipeline=[*loaded, *augmented],  # no half bodies, as in the official code
+        # no half bodies, as in the official code
+        pipeline=[dict(type='SeedAugmentation'), *checked, flipped, *augmented],
     ),
     crowdpose=dict(
         type='CrowdPoseDataset',
@@ -94,7 +94,6 @@ train_datasets = dict(
         type='APT36KDataset',
         data_root='data/apt36k/',
         ann_file='annotations/train_annotations_1.json',
-        data_prefix=dict(img='data/'),
     ),
     coco_wholebody=dict(
         type='CocoWholeBodyDataset',
@@ -109,6 +108,7 @@ train_datasets = dict(
         camera_param_file='annotations/all/InterHand2.6M_train_camera.json',
         joint_file='annotations/all/InterHand2.6M_train_joint_3d.json',
         data_prefix=dict(img='images/train/'),
+        pipeline=[dict(type='SeedAugmentation'), *hand, flipped, *augmented],
     ),
 )
 coco_detections = 'data/coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
@@ -164,7 +164,6 @@ val_datasets = dict(
         type='APT36KDataset',
         data_root='data/apt36k/',
         ann_file='annotations/val_annotations_1.json',
-        data_prefix=dict(img='data/'),
         test_mode=True,
     ),
     coco_wholebody=dict(
@@ -183,6 +182,7 @@ val_datasets = dict(
         joint_file='annotations/all/InterHand2.6M_test_joint_3d.json',
         data_prefix=dict(img='images/test/'),
         test_mode=True,
+        pipeline=[*hand, *cropped],
     ),
 )
 

@@ -4,7 +4,7 @@
 # Start: a DeiT-tiny, timm's or the original file, as it is.
 _base_ = ['./vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py']
 
-# --- schedule: 12 epochs of 70 steps on 4498 + 1800 people, 64 + 26 of them in a batch on average ---
+# --- schedule: 12 epochs of 70 steps on 4498 + 1800 people, on average 64 + 26 in a batch ---
 train_cfg = dict(max_epochs=12, val_interval=4)
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=70, start_factor=0.001, by_epoch=False),
@@ -13,34 +13,28 @@ param_scheduler = [
 auto_scale_lr = dict(base_batch_size=90)
 
 # --- meta information that mmpose does not have ---
-right = ['ankle', 'knee', 'hip']
-limbs = ['right_' + joint for joint in right] + ['left_' + joint for joint in right[::-1]]
-arms = ['right_' + joint for joint in ('wrist', 'elbow', 'shoulder')]
-arms += ['left_' + joint for joint in ('shoulder', 'elbow', 'wrist')]
-swaps = {'left': 'right', 'right': 'left'}
+joints = ['right_ankle', 'right_knee', 'right_hip', 'left_hip', 'left_knee', 'left_ankle']
+joints += ['right_wrist', 'right_elbow', 'right_shoulder']
+joints += ['left_shoulder', 'left_elbow', 'left_wrist', 'neck', 'head_top']
+swaps = [5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13]
+links = [(0, 1), (1, 2), (3, 4), (4, 5), (6, 7), (7, 8), (9, 10), (10, 11)]
+links += [(2, 3), (8, 9), (2, 8), (3, 9), (12, 13)]
 lsp = dict(
     dataset_name='lsp_extended',
     keypoint_info={
-        number: dict(
-            name=name,
-            id=number,
-            type='lower' if number < 6 else 'upper',
-            swap='_'.join([swaps[name.split('_')[0]], name.split('_')[1]]) if number < 12 else '',
-        )
-        for number, name in enumerate([*limbs, *arms, 'neck', 'head_top'])
+        i: dict(name=joint, id=i, type='lower' if i < 6 else 'upper', swap=joints[swaps[i]])
+        for i, joint in enumerate(joints)
     },
     skeleton_info={
-        number: dict(link=link, id=number)
-        for number, link in enumerate(
-            [*zip(limbs[:2], limbs[1:3]), *zip(limbs[3:5], limbs[4:])]
-            + [*zip(arms[:2], arms[1:3]), *zip(arms[3:5], arms[4:])]
-            + [('right_shoulder', 'right_hip'), ('left_shoulder', 'left_hip'), ('neck', 'head_top')]
-        )
+        i: dict(link=(joints[first], joints[second]), id=i)
+        for i, (first, second) in enumerate(links)
     },
     joint_weights=[1.0] * 14,
-    # COCO's for the same joints; MPII's of neck and head as mmpose has them
-    sigmas=[0.089, 0.087, 0.107, 0.107, 0.087, 0.089]
-    + [0.062, 0.072, 0.079, 0.079, 0.072, 0.062, 0.026, 0.026],
+    # COCO's of the same joints; of neck and head as mmpose has them for MPII
+    sigmas=[
+        *(0.089, 0.087, 0.107, 0.107, 0.087, 0.089, 0.062, 0.072, 0.079),
+        *(0.079, 0.072, 0.062, 0.026, 0.026),
+    ],
 )
 
 # --- model ---

@@ -2,7 +2,7 @@ from .apt36k import APT36KDataset
 from .collate import stacked_collate
 from .interhand2d_single import InterHand2DSingleDataset
 from .loading import GetCheckedBBoxCenterScale, ImageError, LoadCheckedImage
-from .multi_dataset import MultiDataset
+from .multi_dataset import MultiDataset, in_order
 from .transforms import (
     FastRandomBBoxTransform,
     FastRandomFlip,
@@ -21,5 +21,6 @@ __all__ = [
     'MultiDataset',
     'PackPersonInputs',
     'TopdownAffineByCodec',
+    'in_order',
     'stacked_collate',
 ]

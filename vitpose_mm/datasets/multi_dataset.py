@@ -1,9 +1,13 @@
 """Several data sets in one, each with its own pipeline and meta information."""
 
 from collections.abc import Sequence
+from typing import Optional
 
 from mmengine.dataset import ConcatDataset
 from mmpose.registry import DATASETS
+
+from .leakage import leave_out as leave_out_images
+from .leakage import left_out_images
 
 
 @DATASETS.register_module()
@@ -17,13 +21,20 @@ class MultiDataset(ConcatDataset):
         datasets: Configs of data sets by a label of one's choice, which ratios of
             ``MultiDatasetSampler`` refer to. Several may bear one ``dataset_name``.
         pipeline: For data sets whose config has none.
+        leave_out: A report of ``tools/audit_leakage.py``: samples of images that it found in
+            evaluation sets are taken out, see :func:`~.leakage.leave_out`.
 
     Raises:
         ValueError: There are no data sets, they are not configs by label, or two that are to be
             evaluated bear one ``dataset_name``.
     """
 
-    def __init__(self, datasets: dict[str, dict], pipeline: Sequence[dict] = ()) -> None:
+    def __init__(
+        self,
+        datasets: dict[str, dict],
+        pipeline: Sequence[dict] = (),
+        leave_out: Optional[str] = None,
+    ) -> None:
         if not isinstance(datasets, dict) or not datasets:
             raise ValueError(
                 f'datasets must be configs of data sets by label, at least one, got {datasets!r}'
@@ -34,13 +45,20 @@ class MultiDataset(ConcatDataset):
                 raise ValueError(
                     f'datasets[{label!r}] must be the config of a data set, got {config!r}'
                 )
-            built.append(DATASETS.build({'pipeline': list(pipeline), **config}))
+            config = {'pipeline': list(pipeline), **config}
+            if config.get('metainfo') is not None:
+                config['metainfo'] = in_order(config['metainfo'])
+            built.append(DATASETS.build(config))
         tested = [each.metainfo['dataset_name'] for each in built if each.test_mode]
         if len(set(tested)) < len(tested):
             raise ValueError(
                 f'data sets to be evaluated need different dataset_names, got {tested}: give the '
                 'others meta information of their own (metainfo=dict(...))'
             )
+        if leave_out is not None:
+            images = left_out_images(leave_out)
+            for dataset in built:
+                leave_out_images(dataset, images)
         self.labels = list(datasets)
         # mmengine compares meta information; here it may differ
         keys = sorted({key for dataset in built for key in dataset.metainfo})
@@ -55,3 +73,14 @@ class MultiDataset(ConcatDataset):
     def lengths(self) -> dict[str, int]:
         """Number of samples by label."""
         return {label: len(each) for label, each in zip(self.labels, self.datasets)}
+
+
+def in_order(metainfo: dict) -> dict:
+    """Meta information with its keypoints and links in the order of their numbers.
+
+    mmengine sorts the numbers as text (0, 1, 10, 11, 2, ...) when it writes a config, and mmpose
+    takes what it parses in the order it comes, so that flip pairs would be mixed up.
+    """
+    entries = ('keypoint_info', 'skeleton_info')
+    ordered = {key: dict(sorted(metainfo[key].items())) for key in entries if key in metainfo}
+    return {**metainfo, **ordered}

@@ -200,6 +200,13 @@ def check_dataset(
         print_log(f'{dataset.ann_file}: {len(dataset)} samples', logger='current')
         return
     num_keypoints = len(dataset.metainfo['flip_indices'])
+    numbers = list(dataset.metainfo.get('keypoint_id2name', ()))
+    if numbers != sorted(numbers):
+        raise DataError(
+            f'{dataset.ann_file}: the keypoints of its meta information come in the order '
+            f'{numbers}, by which flip pairs are mixed up. mmengine writes configs like this: put '
+            'keypoint_info in the order of its numbers again, or the data set into a MultiDataset.'
+        )
     if num_predicted is not None and num_predicted != (num_converted or num_keypoints):
         raise DataError(
             f'{dataset.ann_file}: {type(dataset).__name__} has {num_converted or num_keypoints} '

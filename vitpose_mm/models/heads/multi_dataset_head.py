@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vitpose_mm.checkpoints import require_exact_match
 from vitpose_mm.codecs import BatchedHeatmapCodec, is_udp
+from vitpose_mm.datasets import in_order
 
 LOSS_WEIGHTINGS = ('samples', 'datasets')
 BATCH_NORMS = ('own', 'mixed')
@@ -76,8 +77,8 @@ class MultiDatasetHead(BaseHead):
     Args:
         heads: Configs of heads by the ``dataset_name`` of their data set, in order. Besides a
             head's own entries each may hold ``metainfo`` (as data sets have it, or the name of a
-            class of data sets) to be applied to any picture, and ``test_cfg`` (``shift_heatmap``, ...) where it differs from the
-            model's.
+            class of data sets) to be applied to any picture, and ``test_cfg``
+            (``shift_heatmap``, ...) where it differs from the model's.
         shared: What all heads' configs have in common.
         datasets: Further data sets that are read by one of the heads, by ``dataset_name``: dicts
             with ``head``, and optionally ``expert`` (by default the head's), ``decoder``,
@@ -362,7 +363,7 @@ def parse_metainfo(metainfo: Union[str, dict]) -> dict:
         if dataset is None:
             raise ValueError(f'metainfo must be a dict or a registered data set, got {metainfo!r}')
         metainfo = dataset.METAINFO
-    return parse_pose_metainfo(metainfo)
+    return parse_pose_metainfo(in_order(metainfo))
 
 
 def dataset_name_of(sample: PoseDataSample) -> str:

@@ -1,0 +1,21 @@
+# ViTPose++-B: six data sets, a head and experts for each (arXiv 2212.04246).
+_base_ = ['./vitpose_base_classic_8xb128-210e_coco-aic-256x192.py']
+
+more = ['mpii', 'ap10k', 'apt36k', 'coco_wholebody']
+model = dict(
+    backbone=dict(experts=['coco', 'aic', *more]),
+    head=dict(heads={name: _base_.heads[name] for name in more}),
+)
+train_dataloader = dict(dataset=dict(datasets={name: _base_.train_datasets[name] for name in more}))
+val_dataloader = dict(dataset=dict(datasets={name: _base_.val_datasets[name] for name in more}))
+# AP-10K is validated on its split for that and tested on another.
+test_dataloader = dict(
+    dataset=dict(
+        datasets={
+            **{name: _base_.val_datasets[name] for name in more},
+            'ap10k': dict(_base_.val_datasets.ap10k, ann_file='annotations/ap10k-test-split1.json'),
+        }
+    )
+)
+val_evaluator = dict(metrics={name: _base_.metrics[name] for name in more})
+test_evaluator = val_evaluator
