@@ -54,7 +54,7 @@ def hand(distance: float) -> PoseDataSample:
     each.gt_instances = InstanceData(
         keypoints=points, keypoints_visible=np.ones((1, 3)), bboxes=np.array([[0, 0, 10, 10.0]])
     )
-    each.pred_instances = InstanceData(keypoints=points + [distance, 0])
+    each.pred_instances = InstanceData(keypoints=points + np.array([distance, 0]))
     return each
 
 

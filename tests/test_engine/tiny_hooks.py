@@ -23,17 +23,26 @@ class KillHook(Hook):
 
 @HOOKS.register_module()
 class RecordHook(Hook):
-    """Save every step's loss, averaged over ranks, and this rank's final buffers, as rank_N.pth."""
+    """Save what a rank saw, as rank_N.pth.
+
+    Every step's loss, averaged over ranks, the data sets in its batch, and the final buffers.
+    """
 
     def before_train(self, runner):
-        self.losses = []
+        self.losses, self.datasets = [], []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         loss = outputs['loss'].detach().clone()
         all_reduce(loss, op='mean')
         self.losses.append(loss.item())
+        names = {sample.metainfo['dataset_name'] for sample in data_batch['data_samples']}
+        self.datasets.append(sorted(names))
 
     def after_train(self, runner):
         model = getattr(runner.model, 'module', runner.model)
-        content = {'losses': self.losses, 'buffers': dict(model.named_buffers())}
+        content = {
+            'losses': self.losses,
+            'datasets': self.datasets,
+            'buffers': dict(model.named_buffers()),
+        }
         torch.save(content, os.path.join(runner.work_dir, f'rank_{get_rank()}.pth'))

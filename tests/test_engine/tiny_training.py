@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,18 +18,18 @@ INPUT_WH, HEATMAP_WH = (48, 64), (12, 16)
 CODEC = {'type': 'BatchedUDPHeatmap', 'input_size': INPUT_WH, 'heatmap_size': HEATMAP_WH}
 
 
-def make_coco(folder: Path) -> None:
-    """Write images of noise and ``annotations.json`` with 17 keypoints per person."""
+def make_coco(folder: Path, num_keypoints: int = 17, num_images: int = NUM_IMAGES) -> None:
+    """Write images of noise and ``annotations.json`` with four people per image."""
     rng = np.random.default_rng(0)
     images, annotations = [], []
-    for image_id in range(NUM_IMAGES):
+    for image_id in range(num_images):
         name = f'{image_id:03d}.png'
         cv2.imwrite(str(folder / name), rng.integers(0, 255, (96, 96, 3), dtype=np.uint8))
         images.append({'id': image_id, 'file_name': name, 'width': 96, 'height': 96})
         for _ in range(PERSONS_PER_IMAGE):
             x, y = (float(value) for value in rng.integers(5, 45, 2))
-            points = np.full((17, 3), 2.0)
-            points[:, :2] = np.array((x, y)) + rng.uniform(2, 38, (17, 2))
+            points = np.full((num_keypoints, 3), 2.0)
+            points[:, :2] = np.array((x, y)) + rng.uniform(2, 38, (num_keypoints, 2))
             annotations.append(
                 {
                     'id': len(annotations) + 1,
@@ -38,7 +39,7 @@ def make_coco(folder: Path) -> None:
                     'bbox': [x, y, 40.0, 40.0],
                     'area': 1600.0,
                     'keypoints': points.round(2).flatten().tolist(),
-                    'num_keypoints': 17,
+                    'num_keypoints': num_keypoints,
                 }
             )
     categories = [{'id': 1, 'name': 'person'}]
@@ -168,6 +169,14 @@ def start(*command: str, environment: Optional[dict] = None) -> subprocess.Popen
 
 def start_tool(name: str, *arguments: str) -> subprocess.Popen:
     return start(sys.executable, ROOT / 'tools' / name, *arguments)
+
+
+def start_distributed(script: str, *arguments: str) -> subprocess.Popen:
+    """Start ``dist_train.sh`` or ``dist_test.sh`` on a port that is free."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = str(probe.getsockname()[1])
+    return start('bash', ROOT / 'tools' / script, *arguments, environment={'PORT': port})
 
 
 def finish(process: subprocess.Popen, returncode: int = 0) -> str:

@@ -160,7 +160,7 @@ def test_all_read_as_one_data_set(recorded):
 
 
 def test_a_further_data_set_goes_through_the_experts_of_its_head(recorded):
-    model, _, inputs, _ = recorded
+    model, _, _, _ = recorded
     assert model.expert_ids(samples_of(['ochuman', 'mpii', 'coco'])).tolist() == [0, 2, 0]
 
 

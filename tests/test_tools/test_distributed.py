@@ -1,20 +1,12 @@
 """Two CPU processes against one, through the shell scripts."""
 
 import json
-import socket
 
 import pytest
 import torch
-from tiny_training import ROOT, finish, make_coco, start, start_tool, tiny_config
+from tiny_training import finish, make_coco, start_distributed, start_tool, tiny_config
 
 from vitpose_mm.checkpoints import load_file
-
-
-def dist(script: str, *arguments: str):
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = str(probe.getsockname()[1])
-    return start('bash', ROOT / 'tools' / script, *arguments, environment={'PORT': port})
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +26,7 @@ def train_by_one_and_two(folder, data_root, **changes) -> str:
         cfg.custom_hooks.append({'type': 'RecordHook'})
         cfg.dump(folder / f'{name}.py')
     one = start_tool('train.py', folder / 'one.py', '--work-dir', folder / 'one')
-    two = dist('dist_train.sh', folder / 'two.py', 2, '--work-dir', folder / 'two')
+    two = start_distributed('dist_train.sh', folder / 'two.py', 2, '--work-dir', folder / 'two')
     finish(one)
     return finish(two)
 
@@ -69,7 +61,7 @@ def test_dist_test_equals_test(trained, tmp_path):
         checkpoint,
         *('--work-dir', tmp_path / 'one', '--out', tmp_path / 'one.json'),
     )
-    two = dist(
+    two = start_distributed(
         'dist_test.sh',
         trained / 'two.py',
         checkpoint,
