@@ -6,9 +6,12 @@ import pytest
 import torch
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
+from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import (
     DATA_SAMPLERS,
+    DATASETS,
     HOOKS,
     KEYPOINT_CODECS,
     METRICS,
@@ -17,8 +20,15 @@ from mmpose.registry import (
     TRANSFORMS,
 )
 
+from vitpose_mm.codecs import is_udp
+from vitpose_mm.models.heads.multi_dataset_head import parse_metainfo
+
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-ALL = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob('*.py'))
+ALL = sorted(
+    str(path.relative_to(CONFIGS))
+    for path in CONFIGS.rglob('*.py')
+    if path.parent.name != '_base_'  # parts that all others choose from
+)
 POSE = [name for name in ALL if 'vitpose' in name]
 DETECTION = [name for name in ALL if name not in POSE]
 LARGE = ('large', 'huge', 'giant')
@@ -41,26 +51,104 @@ def test_pose_config_builds_and_runs(name):
         model = MODELS.build(cfg.model).eval()
         width, height = cfg.codec.input_size
         inputs = torch.zeros(1, 3, height, width)
-    with torch.no_grad():
-        heatmaps = model(inputs, None)
-    assert heatmaps.shape == (1, cfg.model.head.out_channels, *cfg.codec.heatmap_size[::-1])
+    rows, columns = cfg.codec.heatmap_size[::-1]
+    heads = cfg.model.head.get('heads', {None: cfg.model.head})
+    for head, part in heads.items():
+        if head is not None:
+            model.select_dataset(head)
+        with torch.no_grad():
+            heatmaps = model(inputs, None)
+        assert heatmaps.shape == (1, part.out_channels, rows, columns)
     assert (height, width) == tuple(cfg.model.backbone.img_size)
     assert f'{height}x{width}' in name
 
     # what the runner builds
-    pipeline = cfg.train_dataloader.dataset.pipeline
-    for transform in [*pipeline, *cfg.val_dataloader.dataset.pipeline]:
-        TRANSFORMS.build(transform)
-    affine = [t for t in pipeline if t.type == 'TopdownAffine']
-    assert [tuple(t.input_size) for t in affine] == [(width, height)]
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        sources = loader.dataset.get('datasets', {None: loader.dataset})
+        for source in sources.values():
+            assert issubclass(DATASETS.get(source.type), BaseDataset)
+            pipeline = source.get('pipeline', loader.dataset.pipeline)
+            transforms = [TRANSFORMS.build(dict(transform)) for transform in pipeline]
+            check_crop(cfg, model, source, transforms, (width, height))
+            assert (pipeline[0].type == 'SeedAugmentation') == (loader is cfg.train_dataloader)
     assert DATA_SAMPLERS.get(cfg.train_dataloader.sampler.type)
-    assert METRICS.get(cfg.val_evaluator.type)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        by_dataset = evaluator.get('metrics', {None: evaluator})
+        for metric in by_dataset.values():
+            for each in metric if isinstance(metric, list) else [metric]:
+                assert METRICS.get(each.type)
     for hook in [*cfg.custom_hooks, cfg.default_hooks.checkpoint]:
         HOOKS.build(hook)
     KEYPOINT_CODECS.build(cfg.codec)
     assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     assert f'{cfg.train_cfg.max_epochs}e' in name
     assert f'xb{cfg.train_dataloader.batch_size}-' in name
+
+
+def check_crop(cfg, model, source, transforms, input_wh) -> None:
+    """A data set's crop is the one that the codec which will read it needs."""
+    name = parse_metainfo(source.get('metainfo') or source.type)['dataset_name']
+    (affine,) = [each for each in transforms if isinstance(each, TopdownAffine)]
+    assert tuple(affine.input_size) == input_wh
+    routes = getattr(model.head, 'routes', None)
+    decoder = model.head.decoder if routes is None else routes[name].decoder
+    use_udp = affine.uses_udp(name) if hasattr(affine, 'uses_udp') else affine.use_udp
+    assert use_udp == is_udp(type(decoder))
+    shifted = model.test_cfg if routes is None else {**model.test_cfg, **routes[name].test_cfg}
+    assert shifted['shift_heatmap'] == (not use_udp), 'as in the official code'
+
+
+ARCHS = ['small', 'base', 'large', 'huge']
+JOINT = {
+    'coco-aic': ['coco', 'aic'],
+    'coco-aic-mpii': ['coco', 'aic', 'mpii'],
+    'coco-aic-mpii-crowdpose': ['coco', 'aic', 'mpii', 'crowdpose'],
+    'six-datasets': ['coco', 'aic', 'mpii', 'ap10k', 'apt36k', 'coco_wholebody'],
+}
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+@pytest.mark.parametrize('data', JOINT)
+def test_recipe_of_joint_training(arch, data):
+    """Table 1 of the paper for several data sets; ViTPose++ has experts as well."""
+    plus = 'plus_' if data == 'six-datasets' else ''
+    name = f'multi_dataset/vitpose_{plus}{arch}_classic_8xb128-210e_{data}-256x192.py'
+    cfg = Config.fromfile(CONFIGS / name)
+    alone = Config.fromfile(CONFIGS / f'body/vitpose_{arch}_classic_8xb64-210e_coco-256x192.py')
+    names, head = JOINT[data], cfg.model.head
+    assert list(head.heads) == list(cfg.train_dataloader.dataset.datasets) == names
+    assert head.datasets == dict(ochuman=dict(head='coco', metainfo='OCHumanDataset'))
+    evaluated = {*names, 'ochuman'}
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert set(loader.dataset.datasets) == evaluated
+        assert all(each.test_mode for each in loader.dataset.datasets.values())
+    assert set(cfg.val_evaluator.metrics) == set(cfg.test_evaluator.metrics) == evaluated
+    assert cfg.model.backbone.get('experts', []) == (names if plus else [])
+    assert cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 1024
+    assert cfg.optim_wrapper == dict(
+        alone.optim_wrapper, optimizer=dict(alone.optim_wrapper.optimizer, lr=1e-3)
+    )
+    for key in ('arch', 'drop_path_rate'):
+        assert cfg.model.backbone[key] == alone.model.backbone[key]
+    assert head.shared == dict(
+        type='TopdownHeatmapSimpleHead', in_channels=alone.model.head.in_channels
+    )
+    assert cfg.param_scheduler == alone.param_scheduler
+
+
+def test_splits_of_the_six_data_sets():
+    name = 'multi_dataset/vitpose_plus_base_classic_8xb128-210e_six-datasets-256x192.py'
+    cfg = Config.fromfile(CONFIGS / name)
+    val, test = (loader.dataset.datasets for loader in (cfg.val_dataloader, cfg.test_dataloader))
+    differing = {name for name in val if val[name] != test[name]}
+    assert differing == {'ap10k'}
+    assert test.ap10k.ann_file == 'annotations/ap10k-test-split1.json'
+    half_body = {
+        name: any(t.type == 'RandomHalfBody' for t in source.get('pipeline', []))
+        for name, source in cfg.train_dataloader.dataset.datasets.items()
+        if 'pipeline' in source
+    }
+    assert half_body == dict(mpii=False)
 
 
 @pytest.mark.parametrize('arch', RECIPE)

@@ -1,8 +1,16 @@
+import copy
+
 import pytest
 import torch
 from mmengine.config import Config
 
-from vitpose_mm.analysis import TrainingStep, measure_training_step, peak_memory
+from vitpose_mm.analysis import (
+    TrainingStep,
+    complexity_report,
+    measure_throughput,
+    measure_training_step,
+    peak_memory,
+)
 
 CPU = torch.device('cpu')
 CODEC = dict(input_size=(48, 64), heatmap_size=(12, 16), sigma=2.0)
@@ -112,3 +120,25 @@ def test_missing_gpu_is_named():
     cfg = config('TopdownHeatmapSimpleHead', 'BatchedUDPHeatmap')
     with pytest.raises(ValueError, match="device 'cuda' needs a GPU"):
         measure_training_step(cfg, device='cuda')
+
+
+def test_several_data_sets_with_experts():
+    """A mixed batch, through each head in turn; inference is measured as of the first."""
+    plain = config('TopdownHeatmapSimpleHead', 'BatchedUDPHeatmap')
+    plain.model.type = 'TopdownViTPose'
+    cfg = copy.deepcopy(plain)
+    keypoints = dict(coco=17, aic=14)
+    cfg.model.backbone.experts = list(keypoints)
+    cfg.model.head = dict(
+        type='MultiDatasetHead',
+        shared=plain.model.head,
+        heads={name: dict(out_channels=count) for name, count in keypoints.items()},
+    )
+    step = TrainingStep(cfg, batch_size=3)
+    samples = step.batch['data_samples']
+    assert [sample.metainfo['dataset_name'] for sample in samples] == ['coco', 'aic', 'coco']
+    losses = [step().item() for _ in range(3)]
+    assert losses[2] < losses[0]
+    costs, expected = (complexity_report(each, (64, 48)) for each in (cfg, plain))
+    assert costs['total']['macs'] == expected['total']['macs'], 'experts and idle heads are free'
+    assert measure_throughput(cfg, flip_test=True, decode=True, rounds=1)['batch size'] == 1

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitpose_mm.models import TopdownViTPose
 from vitpose_mm.models.layers import (
     Attention,
     FeedForward,
@@ -161,8 +162,11 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> Counter:
         hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         with torch.no_grad(), counter:
-            # mmpose's estimator calls the head's forward directly, where hooks do not fire
-            model.head(model.extract_feat(images))
+            if isinstance(model, TopdownViTPose):
+                model(images, None)
+            else:
+                # mmpose's estimator calls the head's forward directly, where hooks do not fire
+                model.head(model.extract_feat(images))
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,6 +5,9 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
+from torch import nn
+
+from vitpose_mm.models import MultiDatasetHead
 
 
 @contextmanager
@@ -15,9 +18,23 @@ def config_scope(cfg: Config) -> Iterator[None]:
 
 
 def build_model(cfg: Config) -> BaseModel:
-    """Build the model of a config with random weights; nothing pre-trained is read."""
+    """Build the model of a config with random weights; nothing pre-trained is read.
+
+    A model of several data sets reads images as of ``test_cfg.dataset``, or else of the first.
+    """
     with config_scope(cfg):
-        return MODELS.build(cfg.model)
+        model = MODELS.build(cfg.model)
+    if isinstance(model.head, MultiDatasetHead) and model.test_cfg.get('dataset') is None:
+        model.test_cfg['dataset'] = next(iter(model.head.routes))
+    return model
+
+
+def predicting_head(model: BaseModel) -> nn.Module:
+    """The head that reads images: of several, that of ``test_cfg.dataset``."""
+    head = model.head
+    if isinstance(head, MultiDatasetHead):
+        return head.heads[head.route(model.test_cfg['dataset']).head]
+    return head
 
 
 def input_hw(cfg: Config) -> tuple[int, int]:

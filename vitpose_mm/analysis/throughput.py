@@ -12,7 +12,7 @@ from torch import Tensor
 from vitpose_mm.engine.launch import require_checkpoint
 
 from .machine import describe_device, select_device, select_dtype, time_alternately
-from .models import build_model, input_hw
+from .models import build_model, input_hw, predicting_head
 
 
 def measure_throughput(
@@ -62,9 +62,10 @@ def measure_throughput(
     images = torch.randn(
         batch_size, 3, height, width, generator=torch.Generator().manual_seed(0)
     ).to(device, torch_dtype)
-    test_cfg = cfg.model.get('test_cfg') or {}
+    test_cfg = model.test_cfg
     # Which keypoints form pairs is the data set's to say, and makes no difference in time.
-    pairs = list(range(cfg.model.head.out_channels))
+    head = predicting_head(model)
+    pairs = list(range(head.out_channels))
 
     def infer() -> object:
         heatmaps: Tensor = network(images, None)
@@ -76,7 +77,7 @@ def measure_throughput(
                 test_cfg.get('shift_heatmap', False),
             )
             heatmaps = (heatmaps + mirrored) / 2
-        return model.head.decode(heatmaps.float()) if decode else heatmaps
+        return head.decode(heatmaps.float()) if decode else heatmaps
 
     with torch.inference_mode():
         seconds = time_alternately({'model': infer}, rounds, warm_up, device)['model']

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,12 +14,15 @@ from typing import Optional
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
-from torch import Tensor
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+
+from vitpose_mm.models import MultiDatasetHead
 
 from .machine import describe_device, select_device, select_dtype, synchronize, time_alternately
 from .models import build_model, config_scope, input_hw
@@ -59,11 +63,7 @@ class TrainingStep:
         self.model = build_model(cfg).to(self.device).train()
         with config_scope(cfg):
             self.optim_wrapper = build_optim_wrapper(self.model, copy.deepcopy(cfg.optim_wrapper))
-        codec = self.model.head.decoder
-        samples = made_up_samples(batch_size, input_hw(cfg), cfg.model.head.out_channels)
-        if not hasattr(codec, 'batch_encode'):
-            for sample in samples:
-                add_targets(sample, codec)
+        samples = made_up_samples(batch_size, input_hw(cfg), heads_of(self.model))
         generator = torch.Generator().manual_seed(0)
         size = (batch_size, *input_hw(cfg), 3)
         images = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
@@ -193,20 +193,34 @@ def collate_function(cfg: Config) -> Callable[[list[dict]], dict]:
     return partial(function, **options)
 
 
+def heads_of(model: BaseModel) -> dict[str, nn.Module]:
+    """Heads by the ``dataset_name`` of their samples; a single one has any."""
+    if isinstance(model.head, MultiDatasetHead):
+        return dict(model.head.heads.items())
+    return {'any': model.head}
+
+
 def made_up_samples(
-    num_samples: int, input_hw: tuple[int, int], num_keypoints: int
+    num_samples: int, input_hw: tuple[int, int], heads: dict[str, nn.Module]
 ) -> list[PoseDataSample]:
-    """Data samples with keypoints in input px, as ``PackPoseInputs(pack_transformed=True)``."""
+    """Data samples with what the pipeline of their data sets would give, each data set in turn.
+
+    Keypoints are in input px, as of ``PackPoseInputs(pack_transformed=True)``; heads whose codec
+    cannot make targets of these get their targets.
+    """
     rng = np.random.default_rng(0)
     samples = []
-    for _ in range(num_samples):
+    for name, head in itertools.islice(itertools.cycle(heads.items()), num_samples):
+        num_keypoints = head.out_channels
         keypoints = rng.uniform(0, input_hw[::-1], (1, num_keypoints, 2)).astype(np.float32)
-        sample = PoseDataSample()
+        sample = PoseDataSample(metainfo=dict(dataset_name=name))
         sample.gt_instances = InstanceData(
             transformed_keypoints=keypoints,
             keypoints_visible=np.ones((1, num_keypoints), dtype=np.float32),
         )
         sample.gt_instance_labels = InstanceData()
+        if not hasattr(head.decoder, 'batch_encode'):
+            add_targets(sample, head.decoder)
         samples.append(sample)
     return samples
 
