@@ -123,3 +123,4 @@ val_evaluator = dict(
     ),
 )
 test_evaluator = val_evaluator
+visualizer = dict(type='DatasetPoseVisualizer')

@@ -46,3 +46,4 @@ val_evaluator = dict(
     metrics={name: _base_.metrics[name] for name in [*names, 'ochuman']},
 )
 test_evaluator = val_evaluator
+visualizer = dict(type='DatasetPoseVisualizer')

@@ -1,11 +1,8 @@
 """Metrics by data set, and the table at the end."""
 
-import logging
-
 import numpy as np
 import pytest
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger
 from mmengine.structures import InstanceData
 from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
@@ -129,8 +126,3 @@ def test_data_sets_and_metrics_must_match():
     evaluation.dataset_meta = META
     with pytest.raises(ValueError, match=r"of data set 'aic' has no metric; .*\['coco', 'hand'\]"):
         evaluation.process([sample('aic', 1)], dict(inputs=[1]))
-
-
-@pytest.fixture(autouse=True)
-def _quiet():
-    MMLogger.get_current_instance().setLevel(logging.ERROR)

@@ -3,11 +3,15 @@
 import copy
 import shutil
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine import load
 from mmengine.config import Config
+from mmpose.registry import MODELS
+from mmpose.visualization import PoseLocalVisualizer
 from tiny_training import (
     CODEC,
     INPUT_WH,
@@ -19,7 +23,13 @@ from tiny_training import (
 )
 
 from vitpose_mm.checkpoints import CheckpointError, load_file
-from vitpose_mm.engine import DataError, build_runner, run_test
+from vitpose_mm.engine import (
+    DataError,
+    build_runner,
+    run_test,
+    set_test_options,
+    set_visualization,
+)
 
 PLAIN_CODEC = {**CODEC, 'type': 'BatchedMSRAHeatmap'}
 NUM_CROWD = 8
@@ -159,6 +169,29 @@ def test_evaluation_of_both_in_one_run(tmp_path, data_root):
     assert metrics['crowdpose/people'] == NUM_CROWD
     assert 0 <= metrics['crowdpose/PCK'] <= 1
     assert 'coco/AP' in metrics
+
+
+def test_predictions_of_all_are_written_and_drawn(tmp_path, data_root, monkeypatch):
+    cfg = multi_config(data_root, batch_size=8, work_dir=str(tmp_path))
+    checkpoint = tmp_path / 'weights.pth'
+    torch.save({'state_dict': MODELS.build(cfg.model).state_dict()}, checkpoint)
+    set_test_options(cfg, str(checkpoint), dump=str(tmp_path / 'all.pkl'))
+    cfg.visualizer = {'type': 'DatasetPoseVisualizer'}
+    cfg.default_hooks.visualization = {'type': 'PoseVisualizationHook'}
+    set_visualization(cfg, show_dir=str(tmp_path / 'pictures'))
+    drawn = []
+
+    def draw(visualizer, name, image, sample, *_, **__):
+        skeleton = max(map(max, visualizer.skeleton)) + 1
+        drawn.append((sample.metainfo['dataset_name'], skeleton, len(visualizer.kpt_color)))
+
+    monkeypatch.setattr(PoseLocalVisualizer, 'add_datasample', draw)
+    run_test(build_runner(cfg, 'test'))
+    counts = Counter(drawn)
+    assert counts == {('coco', 17, 17): 40, ('crowdpose', 14, 14): NUM_CROWD}
+    predictions = load(tmp_path / 'all.pkl')
+    shapes = Counter(each['pred_instances']['keypoints'].shape for each in predictions)
+    assert shapes == {(1, 17, 2): 40, (1, 14, 2): NUM_CROWD}
 
 
 def test_validation_loss_is_told_by_data_set(tmp_path, data_root):

@@ -16,6 +16,7 @@ from .layer_decay import LayerDepthDecayOptimWrapperConstructor, layer_scales
 from .multi_dataset_sampler import MultiDatasetSampler, samples_per_epoch
 from .reproducibility import SampleIndex, SeedAugmentation, SeededSampler, SeedIterationHook
 from .validation_loss import ValidationLossHook
+from .visualizer import DatasetPoseVisualizer
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -23,6 +24,7 @@ __all__ = [
     'CheckDataHook',
     'DataError',
     'DatasetEvaluator',
+    'DatasetPoseVisualizer',
     'LayerDepthDecayOptimWrapperConstructor',
     'MultiDatasetSampler',
     'SampleIndex',

@@ -26,19 +26,23 @@ class DatasetEvaluator(Evaluator):
 
     Args:
         metrics: Config of a metric, or of several in a list, by ``dataset_name``.
+        for_all: Configs of metrics that are given the samples of all data sets, such as
+            ``DumpResults``.
 
     Raises:
         ValueError: When the data sets become known: one has no metric, or a metric no data set.
     """
 
-    def __init__(self, metrics: dict[str, Union[dict, Sequence[dict]]]) -> None:
+    def __init__(
+        self, metrics: dict[str, Union[dict, Sequence[dict]]], for_all: Sequence[dict] = ()
+    ) -> None:
         if not isinstance(metrics, dict) or 'type' in metrics or not metrics:
             raise ValueError(f'metrics must be configs of metrics by dataset_name, got {metrics!r}')
         several = {
             name: [given] if isinstance(given, dict) else list(given)
             for name, given in metrics.items()
         }
-        super().__init__([metric for given in several.values() for metric in given])
+        super().__init__([*(metric for given in several.values() for metric in given), *for_all])
         built = iter(self.metrics)
         self.metrics_by_dataset: dict[str, list[BaseMetric]] = {
             name: [next(built) for _ in given] for name, given in several.items()
@@ -46,6 +50,7 @@ class DatasetEvaluator(Evaluator):
         for name, of_dataset in self.metrics_by_dataset.items():
             for metric in of_dataset:
                 metric.prefix = name
+        self.for_all = list(built)
         self._num_samples: dict[str, int] = defaultdict(int)
 
     @property
@@ -66,11 +71,16 @@ class DatasetEvaluator(Evaluator):
         for name, of_dataset in self.metrics_by_dataset.items():
             for metric in of_dataset:
                 metric.dataset_meta = sources[name]
+        for metric in self.for_all:
+            metric.dataset_meta = dataset_meta
 
     def process(
         self, data_samples: Sequence[BaseDataElement], data_batch: Optional[Any] = None
     ) -> None:
         """Hand samples to the metrics of their data sets."""
+        dicts = [sample.to_dict() for sample in data_samples]
+        for metric in self.for_all:
+            metric.process(data_batch, dicts)
         by_dataset = defaultdict(list)
         for index, sample in enumerate(data_samples):
             by_dataset[sample.metainfo['dataset_name']].append(index)
@@ -83,7 +93,7 @@ class DatasetEvaluator(Evaluator):
             own_batch = data_batch and {
                 key: [values[index] for index in indices] for key, values in data_batch.items()
             }
-            own_samples = [data_samples[index].to_dict() for index in indices]
+            own_samples = [dicts[index] for index in indices]
             for metric in self.metrics_by_dataset[name]:
                 metric.process(own_batch, own_samples)
             self._num_samples[name] += len(indices)

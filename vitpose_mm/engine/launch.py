@@ -86,7 +86,7 @@ def set_test_options(
 
     Raises:
         ValueError: If the checkpoint is missing, a file name has another suffix, or the evaluator
-            is no plain metric or list of metrics, to which the dump could be added.
+            is no metric, list of metrics or ``DatasetEvaluator``, to which the dump could be added.
     """
     require_checkpoint(checkpoint)
     if out is not None:
@@ -95,14 +95,18 @@ def set_test_options(
     if dump is None:
         return
     require_suffix('dump', dump, PICKLE_SUFFIXES)
+    dump_metric = {'type': 'DumpResults', 'out_file_path': str(dump)}
     metrics = cfg.test_evaluator
+    if isinstance(metrics, dict) and metrics.get('type') == 'DatasetEvaluator':
+        metrics.for_all = [*metrics.get('for_all', ()), dump_metric]
+        return
     metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     if any('metrics' in metric for metric in metrics):
         raise ValueError(
             f'dump needs a test_evaluator that is a metric or a list of metrics, got the evaluator '
             f'{metrics[0].get("type")!r}.'
         )
-    cfg.test_evaluator = [*metrics, {'type': 'DumpResults', 'out_file_path': str(dump)}]
+    cfg.test_evaluator = [*metrics, dump_metric]
 
 
 def set_visualization(
