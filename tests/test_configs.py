@@ -116,7 +116,7 @@ def test_recipe_of_joint_training(arch, data):
     cfg = Config.fromfile(CONFIGS / name)
     alone = Config.fromfile(CONFIGS / f'body/vitpose_{arch}_classic_8xb64-210e_coco-256x192.py')
     names, head = JOINT[data], cfg.model.head
-    assert list(head.heads) == list(cfg.train_dataloader.dataset.datasets) == names
+    assert head.order == list(head.heads) == list(cfg.train_dataloader.dataset.datasets) == names
     assert head.datasets == dict(ochuman=dict(head='coco', metainfo='OCHumanDataset'))
     evaluated = {*names, 'ochuman'}
     for loader in (cfg.val_dataloader, cfg.test_dataloader):

@@ -15,6 +15,7 @@ model = dict(
         type='MultiDatasetHead',
         shared=dict(type='TopdownHeatmapSimpleHead', in_channels=768),
         heads={name: _base_.heads[name] for name in names},
+        order=names,
         datasets=_base_.read_by_others,
     ),
 )

@@ -417,3 +417,18 @@ def test_keypoints_outside_of_the_crop_are_cut_or_have_no_weight(kind):
     assert not outside.any()
     assert not far_outside.any()
     assert np.isfinite(codec.encode(keypoints.numpy())['heatmaps']).all()
+
+
+def test_keypoints_out_of_order_are_named(cfg, coco):
+    """As in a config that mmengine wrote: 0, 1, 10, 11, ..."""
+    metainfo = dict(
+        dataset_name='own',
+        keypoint_info={i: dict(name=f'point {i}') for i in sorted(range(17), key=str)},
+        skeleton_info={},
+        joint_weights=[1.0] * 17,
+        sigmas=[0.05] * 17,
+    )
+    with pytest.raises(ValueError, match=r'come in the order \[0, 1, 10, 11, .*flip pairs'):
+        check_dataset(build(cfg, metainfo=metainfo))
+    ordered = dict(metainfo, keypoint_info=dict(sorted(metainfo['keypoint_info'].items())))
+    check_dataset(build(cfg, metainfo=ordered))

@@ -175,19 +175,6 @@ def test_names_of_experts_are_saved_with_them(tmp_path):
         load_checkpoint(vitpose_plus(dict(dogs=17, horses=17)), path, map_location='cpu')
 
 
-def test_several_heads_wait_for_their_training():
-    head = vitpose_plus().head
-    with pytest.raises(NotImplementedError, match='training with several heads'):
-        head.loss((images(),), [])
-    with pytest.raises(NotImplementedError, match=r'--dataset NAME --merge-experts'):
-        head.predict((images(),), [])
-    with pytest.raises(ValueError, match=r"without dots, got \{'a\.b'"):
-        type(head)({'a.b': dict(type='TopdownHeatmapBilinearHead')})
-    for heads in ({}, ['coco'], {1: {}}):
-        with pytest.raises(ValueError, match='heads must be configs by names of data sets'):
-            type(head)(heads)
-
-
 def test_a_file_without_its_reference(reference_dir):
     """All six extracted from the recorded file are read again as what they are."""
     state = load_file(str(reference_dir / 'official_moe.pth'))['state_dict']

@@ -46,7 +46,7 @@ def plain(decoder: str = 'classic', keypoints: int = 17, filters: int = 16, **op
 def vitpose_plus(datasets: dict = DATASETS, filters: int = 16, **backbone: object) -> BaseModel:
     """Experts and a head for each data set."""
     heads = {name: head_config(count, 'classic', filters) for name, count in datasets.items()}
-    head = dict(type='MultiDatasetHead', heads=heads)
+    head = dict(type='MultiDatasetHead', heads=heads, order=list(datasets))
     return build(head, **{'experts': tuple(datasets), **backbone})
 
 

@@ -61,15 +61,15 @@ def folders(tmp_path):
 
 def build(folders, **options) -> MultiDataset:
     parts = dict(
-        people=config(folders / 'coco', 'CocoDataset', **options),
-        crowd=config(folders / 'crowdpose', 'CrowdPoseDataset', **options),
+        crowd=config(folders / 'coco', 'CocoDataset', **options),
+        other=config(folders / 'crowdpose', 'CrowdPoseDataset', **options),
     )
     return DATASETS.build(dict(type='MultiDataset', datasets=parts, pipeline=PIPELINE))
 
 
 def test_samples_keep_their_keypoints_flip_pairs_and_crop(folders):
     data = build(folders)
-    assert data.lengths() == dict(people=3, crowd=2)
+    assert data.lengths() == dict(crowd=3, other=2)
     samples = [data[index]['data_samples'] for index in range(5)]
     assert [s.metainfo['dataset_name'] for s in samples] == ['coco'] * 3 + ['crowdpose'] * 2
     assert [s.gt_instances.keypoints.shape[1] for s in samples] == [17] * 3 + [14] * 2
@@ -86,8 +86,8 @@ def test_samples_keep_their_keypoints_flip_pairs_and_crop(folders):
 
 def test_a_part_may_have_a_pipeline_of_its_own(folders):
     parts = dict(
-        people=config(folders / 'coco', 'CocoDataset'),
-        crowd=config(folders / 'crowdpose', 'CrowdPoseDataset', pipeline=PIPELINE[:2]),
+        crowd=config(folders / 'coco', 'CocoDataset'),
+        other=config(folders / 'crowdpose', 'CrowdPoseDataset', pipeline=PIPELINE[:2]),
     )
     data = MultiDataset(parts, PIPELINE)
     assert 'inputs' in data[0]
@@ -109,12 +109,12 @@ def test_images_of_evaluation_sets_are_left_out(folders):
     report = str(folders / 'leakage.json')
     write_report(audit([sets['coco'], sets['crowdpose']], [sets['val']]), report)
     parts = dict(
-        people=config(folders / 'coco', 'CocoDataset'),
-        crowd=config(folders / 'crowdpose', 'CrowdPoseDataset'),
+        crowd=config(folders / 'coco', 'CocoDataset'),
+        other=config(folders / 'crowdpose', 'CrowdPoseDataset'),
     )
-    assert MultiDataset(parts, PIPELINE).lengths() == dict(people=3, crowd=3)
+    assert MultiDataset(parts, PIPELINE).lengths() == dict(crowd=3, other=3)
     data = MultiDataset(parts, PIPELINE, report)
-    assert data.lengths() == dict(people=3, crowd=1)
+    assert data.lengths() == dict(crowd=3, other=1)
     assert len(data) == 4
     assert data[3]['data_samples'].metainfo['img_path'].endswith('other.png')
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-from mmpose.apis import inference_topdown, init_model
+from mmpose.apis import Pose2DInferencer, inference_topdown, init_model
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
@@ -43,6 +43,7 @@ def model_config(experts=tuple(KEYPOINTS), **options) -> dict:
                 type='TopdownHeatmapSimpleHead', in_channels=32, deconv_out_channels=(16, 16)
             ),
             heads=heads,
+            order=list(KEYPOINTS),
             datasets=dict(ochuman=dict(head='coco', metainfo='OCHumanDataset')),
         ),
         **options,
@@ -200,6 +201,43 @@ def test_pictures_are_cropped_as_the_chosen_head_needs(tmp_path, name):
     inference_topdown(model, picture, box)
     assert torch.equal(seen[0][0], seen[2][0])
     assert seen[0][0].std() > 10
+
+
+def test_inferencer_reads_as_the_first_or_the_chosen_data_set(tmp_path):
+    """With a config of several data sets, and weights that say nothing of data."""
+    pipeline = [
+        dict(type='LoadCheckedImage'),
+        dict(type='GetCheckedBBoxCenterScale'),
+        dict(type='TopdownAffineByCodec', codecs=CODECS),
+        dict(type='PackPersonInputs'),
+    ]
+    dataset = dict(type='MultiDataset', datasets={}, pipeline=pipeline)
+    cfg = Config(
+        dict(
+            default_scope='mmpose',
+            custom_imports=dict(imports=['vitpose_mm'], allow_failed_imports=False),
+            model=model_config(test_cfg=dict(flip_test=True)),
+            train_dataloader=dict(dataset=dataset),
+            test_dataloader=dict(dataset=dataset),
+            visualizer=dict(type='DatasetPoseVisualizer'),
+            dataset_type='CocoDataset',
+            data_mode='topdown',
+        )
+    )
+    cfg.dump(tmp_path / 'config.py')
+    torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+    inferencer = Pose2DInferencer(
+        str(tmp_path / 'config.py'),
+        str(tmp_path / 'weights.pth'),
+        device='cpu',
+        det_model='whole_image',
+    )
+    picture = np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8)
+    for name, count in (('coco', 17), ('coco_wholebody', 133), ('aic', 14)):
+        inferencer.model.select_dataset(None if name == 'coco' else name)
+        (result,) = inferencer(picture, return_vis=True)
+        assert len(result['predictions'][0][0]['keypoints']) == count
+        assert inferencer.model.dataset_meta['dataset_name'] == name
 
 
 @pytest.mark.parametrize(

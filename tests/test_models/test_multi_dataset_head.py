@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
@@ -183,7 +184,7 @@ def test_absent_synchronized_heads_take_part_where_others_have_samples(monkeypat
         monkeypatch.setattr(each, 'loss', lambda *_, **__: dict(loss_kpt=torch.ones(())))
 
     def elsewhere(counts):
-        counts += torch.tensor([0.0, 2.0])
+        counts += torch.tensor([2.0, 0.0])  # in alphabetical order
 
     monkeypatch.setattr(multi_dataset_head, 'all_reduce', elsewhere)
     monkeypatch.setattr(multi_dataset_head, 'get_world_size', lambda: 2)
@@ -248,6 +249,7 @@ def test_heatmaps_of_one_or_all_heads():
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
+        (dict(order=['coco', 'aic']), r"each of the heads \['coco', 'aic', 'mpii'\] once, got"),
         (dict(heads={}), 'heads must be configs by names of data sets'),
         (dict(loss_weighting='people'), "one of .*'samples', 'datasets'.*, got 'people'"),
         (dict(batch_norm='shared'), "one of .*'own', 'mixed'.*, got 'shared'"),
@@ -277,7 +279,7 @@ def test_heatmaps_of_one_or_all_heads():
                     aic=dict(HEADS['aic'], decoder=dict(PLAIN, input_size=(96, 128))),
                 )
             ),
-            r"one input_size, .*'coco': \(48, 64\), 'aic': \(96, 128\)",
+            r"one input_size, .*'aic': \(96, 128\), 'coco': \(48, 64\)",
         ),
     ],
 )
@@ -286,9 +288,29 @@ def test_bad_configs_are_named(changes, message):
         build(**changes)
 
 
+@pytest.mark.parametrize('heads', [{'a.b': dict(CLASSIC)}, ['coco'], {1: {}}, None])
+def test_heads_that_are_no_configs_by_names(heads):
+    with pytest.raises(ValueError, match='heads must be configs by names of data sets'):
+        MultiDatasetHead(heads)
+
+
+def test_order_survives_a_written_config(tmp_path):
+    """mmengine sorts it; the optimizer's state goes by the order of the parameters."""
+    names = list(HEADS)[::-1]
+    for order in (None, names):
+        config = dict(heads=HEADS, order=order)
+        Config(config).dump(tmp_path / 'config.py')
+        written = Config.fromfile(tmp_path / 'config.py')
+        assert list(written.heads) == sorted(HEADS)
+        for each in (config, written):
+            head = build(each['heads'], order=each['order'])
+            assert list(head.heads) == (order or sorted(HEADS))
+            assert next(iter(head.routes)) == (order or sorted(HEADS))[0]
+
+
 def test_samples_without_head_are_named():
     head = build()
-    message = r"no head for dataset_name 'ap10k'; there are heads for \['coco', 'aic', 'mpii'\]"
+    message = r"no head for dataset_name 'ap10k'; there are heads for \['aic', 'coco', 'mpii'\]"
     with pytest.raises(ValueError, match=message):
         head.loss(features(2), samples_of(['coco', 'ap10k']))
     with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ from .leakage import left_out_images
 
 @DATASETS.register_module()
 class MultiDataset(ConcatDataset):
-    """Data sets one after the other, whose samples stay what they are in each.
+    """Data sets one after the other, by their labels, whose samples stay what they are in each.
 
     Unlike in mmpose's ``CombinedDataset`` a sample keeps the keypoints, flip pairs and
     ``dataset_name`` of its own data set, by which models and evaluators route it.
@@ -40,7 +40,10 @@ class MultiDataset(ConcatDataset):
                 f'datasets must be configs of data sets by label, at least one, got {datasets!r}'
             )
         built = []
-        for label, config in datasets.items():
+        # mmengine sorts the configs that it writes, which must not change what is drawn
+        self.labels = sorted(datasets)
+        for label in self.labels:
+            config = datasets[label]
             if not isinstance(config, dict) or 'type' not in config:
                 raise ValueError(
                     f'datasets[{label!r}] must be the config of a data set, got {config!r}'
@@ -59,7 +62,6 @@ class MultiDataset(ConcatDataset):
             images = left_out_images(leave_out)
             for dataset in built:
                 leave_out_images(dataset, images)
-        self.labels = list(datasets)
         # mmengine compares meta information; here it may differ
         keys = sorted({key for dataset in built for key in dataset.metainfo})
         super().__init__(built, ignore_keys=keys)

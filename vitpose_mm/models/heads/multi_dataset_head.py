@@ -75,7 +75,7 @@ class MultiDatasetHead(BaseHead):
     Under AdamW they still decay by ``lr * weight_decay`` and follow the momentum they have.
 
     Args:
-        heads: Configs of heads by the ``dataset_name`` of their data set, in order. Besides a
+        heads: Configs of heads by the ``dataset_name`` of their data set. Besides a
             head's own entries each may hold ``metainfo`` (as data sets have it, or the name of a
             class of data sets) to be applied to any picture, and ``test_cfg``
             (``shift_heatmap``, ...) where it differs from the model's.
@@ -83,6 +83,9 @@ class MultiDatasetHead(BaseHead):
         datasets: Further data sets that are read by one of the heads, by ``dataset_name``: dicts
             with ``head``, and optionally ``expert`` (by default the head's), ``decoder``,
             ``metainfo`` and ``test_cfg`` for their evaluation.
+        order: Names of the heads in their order, which matters for files of other projects; the
+            first reads pictures that do not say of which data set they are. By default it is
+            alphabetical, as mmengine sorts the configs that it writes.
         loss_weighting: 'samples' or 'datasets', see above.
         batch_norm: 'own' or 'mixed', see above.
 
@@ -95,6 +98,7 @@ class MultiDatasetHead(BaseHead):
         heads: dict[str, dict],
         shared: Optional[dict] = None,
         datasets: Optional[dict[str, dict]] = None,
+        order: Optional[Sequence[str]] = None,
         loss_weighting: str = 'samples',
         batch_norm: str = 'own',
     ) -> None:
@@ -114,8 +118,11 @@ class MultiDatasetHead(BaseHead):
         self.batch_norm = batch_norm
         self.heads = nn.ModuleDict()
         self.routes: dict[str, Route] = {}
-        for name, config in heads.items():
-            config = {**(shared or {}), **config}
+        order = sorted(heads) if order is None else list(order)
+        if sorted(order) != sorted(heads):
+            raise ValueError(f'order must hold each of the heads {list(heads)} once, got {order}')
+        for name in order:
+            config = {**(shared or {}), **heads[name]}
             route = {key: config.pop(key) for key in ('metainfo', 'test_cfg') if key in config}
             self.heads[name] = MODELS.build(config)
             self._add_route(name, {'head': name, **route})

@@ -66,9 +66,19 @@ class TopdownViTPose(TopdownPoseEstimator):
 
     @property
     def dataset_meta(self) -> dict:
-        """Meta information for mmpose's inference functions, which set it from the checkpoint."""
-        chosen = self.test_cfg.get('dataset')
-        return self._dataset_meta if chosen is None else self.head.metainfo_of(chosen)
+        """Meta information for mmpose's inference functions.
+
+        With several heads it is that of the data set as whose pictures are read, the first if none
+        is selected, and ``sources`` has that of all; else, and where the head has none, what these
+        functions take from the checkpoint.
+        """
+        if isinstance(getattr(self, 'head', None), MultiDatasetHead):
+            routes = self.head.routes
+            sources = {name: route.metainfo for name, route in routes.items() if route.metainfo}
+            read_as = self.test_cfg.get('dataset') or next(iter(routes))
+            if read_as in sources:
+                return dict(sources[read_as], sources=sources)
+        return self._dataset_meta
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
