@@ -136,6 +136,14 @@ def test_recipe_of_joint_training(arch, data):
     assert cfg.param_scheduler == alone.param_scheduler
 
 
+@pytest.mark.parametrize('name', POSE)
+def test_inferencers_choose_a_detector_of_the_right_kind(name):
+    """mmpose goes by the module of ``dataset_type``."""
+    folder = name.split('/')[0]
+    kind = DATASETS.get(Config.fromfile(CONFIGS / name).dataset_type).__module__.split('.')[3]
+    assert kind == (folder if folder in ('animal', 'hand', 'wholebody') else 'body')
+
+
 def test_splits_of_the_six_data_sets():
     name = 'multi_dataset/vitpose_plus_base_classic_8xb128-210e_six-datasets-256x192.py'
     cfg = Config.fromfile(CONFIGS / name)

@@ -11,6 +11,7 @@ model = dict(
     head=dict(out_channels=17, decoder=dict(_delete_=True, **codec)),
     test_cfg=_base_.heads.ap10k.test_cfg,
 )
+dataset_type = 'AP10KDataset'  # by which inferencers choose a detector
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -10,6 +10,7 @@ model = dict(
     pretrained_dataset=None,
     head=dict(out_channels=21, decoder=dict(_delete_=True, **codec)),
 )
+dataset_type = 'InterHand2DDoubleDataset'  # by which inferencers choose a detector
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

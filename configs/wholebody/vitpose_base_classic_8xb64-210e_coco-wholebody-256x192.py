@@ -10,6 +10,7 @@ model = dict(
     head=dict(out_channels=133, decoder=dict(_delete_=True, **codec)),
     test_cfg=_base_.heads.coco_wholebody.test_cfg,
 )
+dataset_type = 'CocoWholeBodyDataset'  # by which inferencers choose a detector
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from tiny_models import DATASETS, heatmaps, images, plain, save, vitpose_plus
+from tiny_models import DATASETS, heatmaps, images, plain, pretrained, save, vitpose_plus
 
 from vitpose_mm.checkpoints import (
     CheckpointError,
@@ -189,3 +189,16 @@ def test_a_file_without_its_reference(reference_dir):
             ]
         )
         assert torch.equal(merged.backbone['blocks.2.mlp.fc2.bias'], expected)
+
+
+def test_experts_of_other_data_sets_begin_with_one_of_the_file(tmp_path):
+    """From ViTPose++ on to data sets of one's own."""
+    source = vitpose_plus()
+    path = save(source, tmp_path / 'six.pth')
+    with pytest.raises(CheckpointError, match=r"\['coco', .*the model for \['cats', 'dogs'\]. To"):
+        pretrained(path, experts=('cats', 'dogs'))
+    vit = pretrained(path, experts=('cats', 'dogs'), pretrained_expert='ap10k')
+    with torch.no_grad():
+        features = vit(images(2), torch.tensor([0, 1]))[0]
+        expected = source.backbone(images(2), torch.tensor([3, 3]))[0]
+    torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-6)

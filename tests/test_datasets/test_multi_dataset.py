@@ -187,3 +187,16 @@ def test_crop_of_the_chosen_data_set():
     assert free.uses_udp('coco')
     with pytest.raises(ValueError, match=r"knows the codecs of \['coco', 'aic'\], not that of 'x'"):
         free.transform(dict(dataset_name='x'))
+
+
+def test_a_part_must_be_a_data_set_itself(folders):
+    inner = config(folders / 'coco', 'CocoDataset')
+    for part in (dict(type='RepeatDataset', dataset=inner, times=2), dict(type='NoDataset')):
+        with pytest.raises(ValueError, match=r"datasets\['twice'\] must be a data set itself"):
+            MultiDataset(dict(twice=part))
+
+
+def test_nobody_is_left_out_of_an_evaluation(folders):
+    parts = dict(coco=config(folders / 'coco', 'CocoDataset', test_mode=True))
+    with pytest.raises(ValueError, match=r"is for training: .* left out of \['coco'\] as missed"):
+        MultiDataset(parts, leave_out='leakage.json')

@@ -126,3 +126,14 @@ def test_data_sets_and_metrics_must_match():
     evaluation.dataset_meta = META
     with pytest.raises(ValueError, match=r"of data set 'aic' has no metric; .*\['coco', 'hand'\]"):
         evaluation.process([sample('aic', 1)], dict(inputs=[1]))
+
+
+def test_a_metric_twice_with_names_that_differ(log):
+    metrics = [dict(type='CountMetric'), dict(type='CountMetric', prefix='again')]
+    evaluation = DatasetEvaluator(dict(coco=metrics))
+    evaluation.dataset_meta = SOURCES['coco']
+    # mmengine's offline evaluation hands over dicts
+    evaluation.process([sample('coco', 4).to_dict()], dict(inputs=[4], data_samples=[None]))
+    results = evaluation.evaluate(1)
+    assert results['coco/AP'] == results['coco/again/AP'] == 4
+    assert ['coco', 'again/AP', '4', '1'] in [line.split() for line in log[0].splitlines()]

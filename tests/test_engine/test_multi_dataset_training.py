@@ -26,6 +26,7 @@ from vitpose_mm.checkpoints import CheckpointError, load_file
 from vitpose_mm.engine import (
     DataError,
     build_runner,
+    data_check,
     run_test,
     set_test_options,
     set_visualization,
@@ -194,8 +195,10 @@ def test_predictions_of_all_are_written_and_drawn(tmp_path, data_root, monkeypat
     assert shapes == {(1, 17, 2): 40, (1, 14, 2): NUM_CROWD}
 
 
-def test_validation_loss_is_told_by_data_set(tmp_path, data_root):
+@pytest.mark.parametrize('loss_weighting', ['samples', 'datasets'])
+def test_validation_loss_is_told_by_data_set(tmp_path, data_root, loss_weighting):
     cfg = multi_config(data_root, 8, work_dir=str(tmp_path), train_cfg__max_epochs=1)
+    cfg.model.head.loss_weighting = loss_weighting
     cfg.val_dataloader = copy.deepcopy(cfg.test_dataloader)
     cfg.val_dataloader.dataset.pipeline[-1].pack_transformed = True
     cfg.val_cfg, cfg.val_evaluator = {}, cfg.test_evaluator
@@ -206,8 +209,9 @@ def test_validation_loss_is_told_by_data_set(tmp_path, data_root):
         name: runner.message_hub.get_scalar(f'val/{name}').current()
         for name in ('loss_kpt', 'coco/kpt', 'crowdpose/kpt')
     }
-    expected = (40 * values['coco/kpt'] + NUM_CROWD * values['crowdpose/kpt']) / (40 + NUM_CROWD)
-    assert values['loss_kpt'] == pytest.approx(expected)
+    shares = dict(samples=(40, NUM_CROWD), datasets=(1, 1))[loss_weighting]
+    total = shares[0] * values['coco/kpt'] + shares[1] * values['crowdpose/kpt']
+    assert values['loss_kpt'] == pytest.approx(total / sum(shares))
     assert values['coco/kpt'] != values['crowdpose/kpt']
 
 
@@ -253,6 +257,10 @@ def _metainfo_file(metainfo: dict) -> str:
     return str(Path(mmpose.__file__).parent / '.mim' / metainfo['from_file'])
 
 
+def first_batches_only(cfg):
+    cfg.train_dataloader.num_batch_per_epoch = 1
+
+
 def no_sample(cfg):
     cfg.train_dataloader.sampler = {
         'type': 'MultiDatasetSampler',
@@ -282,6 +290,7 @@ def no_file(cfg):
         (other_crop, r'\(crowdpose\): TopdownAffine crops .* use_udp=True, but .* use_udp=False'),
         (other_size, r'crops to input_size \(96, 128\) .* needs input_size \(48, 64\)'),
         (other_flips, r'\(crowdpose\): flip_indices of the data set are \[0, 1, 2,.*but those of'),
+        (first_batches_only, r"num_batch_per_epoch would take the first of \{'coco': 40, 'crowd"),
         (no_sample, r"give no sample of \['crowdpose'\] in an epoch of 48"),
         (empty, 'crowdpose/nobody.json: CrowdPoseDataset found nobody to use in it'),
         (
@@ -299,6 +308,23 @@ def test_what_does_not_fit_is_told_before_the_first_step(tmp_path, data_root, ch
         runner.model.backbone.register_forward_hook(lambda *_: steps.append(1))
         runner.train()
     assert not steps
+
+
+def test_evaluation_as_another_data_set_is_refused(tmp_path, data_root):
+    cfg = multi_config(data_root, 8, work_dir=str(tmp_path))
+    cfg.model.test_cfg.dataset = 'coco'
+    message = r"test_cfg.dataset='coco' reads all .* also these of 'crowdpose'. It is for inference"
+    with pytest.raises(DataError, match=message):
+        build_runner(cfg, 'test').test()
+
+
+def test_samples_that_would_count_twice_are_refused(tmp_path, data_root, monkeypatch):
+    cfg = multi_config(data_root, 8, work_dir=str(tmp_path))
+    cfg.test_dataloader.sampler.round_up = True
+    run_test(build_runner(cfg, 'test'))
+    monkeypatch.setattr(data_check, 'get_world_size', lambda: 5)  # of 48 people
+    with pytest.raises(DataError, match='their sampler needs round_up=False'):
+        build_runner(cfg, 'test').test()
 
 
 def test_evaluation_without_metric_is_told_at_start(tmp_path, data_root):

@@ -57,7 +57,7 @@ def test_adds_up_over_processes_of_which_one_has_no_samples(monkeypatch):
     hub = MessageHub.get_instance('validation_loss')
     hook = ValidationLossHook()
     hook.sums, hook.counts = {}, {}
-    theirs = ({'loss_kpt': 6.0}, {'loss_kpt': 4})
+    theirs = ({('loss_kpt', 'coco'): 6.0}, {('loss_kpt', 'coco'): 4})
     monkeypatch.setattr(validation_loss, 'all_gather_object', lambda mine: [mine, theirs])
-    hook.after_val_epoch(SimpleNamespace(message_hub=hub))
+    hook.after_val_epoch(SimpleNamespace(message_hub=hub, model=SimpleNamespace()))
     assert hub.get_scalar('val/loss_kpt').current() == 1.5

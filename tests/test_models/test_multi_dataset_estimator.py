@@ -9,6 +9,8 @@ from mmpose.apis import Pose2DInferencer, inference_topdown, init_model
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
+from vitpose_mm.models.heads.multi_dataset_head import parse_metainfo
+
 UDP = dict(type='BatchedUDPHeatmap', input_size=(48, 64), heatmap_size=(12, 16))
 PLAIN = dict(UDP, type='BatchedMSRAHeatmap')
 KEYPOINTS = dict(coco=17, aic=14, mpii=16, ap10k=17, apt36k=17, coco_wholebody=133)
@@ -235,7 +237,10 @@ def test_inferencer_reads_as_the_first_or_the_chosen_data_set(tmp_path):
     picture = np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8)
     for name, count in (('coco', 17), ('coco_wholebody', 133), ('aic', 14)):
         inferencer.model.select_dataset(None if name == 'coco' else name)
-        (result,) = inferencer(picture, return_vis=True)
+        folder = tmp_path / name
+        (result,) = inferencer(picture, return_vis=True, vis_out_dir=str(folder))
+        assert result['visualization'][0].shape == (90, 80, 3)
+        assert len(list(folder.iterdir())) == 1
         assert len(result['predictions'][0][0]['keypoints']) == count
         assert inferencer.model.dataset_meta['dataset_name'] == name
 
@@ -277,3 +282,29 @@ def test_experts_without_heads_for_each():
     config['head'] = dict(config['head']['shared'], out_channels=17)
     model = MODELS.build(config)
     assert model.expert_ids(samples_of(['aic', 'coco'])).tolist() == [1, 0]
+
+
+def test_a_single_head_is_of_its_own_data_set_also_after_joint_training(tmp_path):
+    """The checkpoint's meta information begins with another data set."""
+    sources = {name: parse_metainfo(CLASSES[name]) for name in ('aic', 'ap10k', 'coco')}
+    joint = MODELS.build(model_config())
+    checkpoint = dict(
+        state_dict=joint.state_dict(),
+        meta=dict(dataset_meta=dict(sources['aic'], sources=sources)),
+    )
+    torch.save(checkpoint, tmp_path / 'joint.pth')
+    config = model_config(experts=(), pretrained_dataset='ap10k', test_cfg=dict(flip_test=True))
+    config['head'] = dict(config['head']['shared'], out_channels=17, decoder=PLAIN)
+    pipeline = [
+        dict(type='LoadCheckedImage'),
+        dict(type='GetCheckedBBoxCenterScale'),
+        dict(type='TopdownAffineByCodec', codecs=CODECS),
+        dict(type='PackPersonInputs'),
+    ]
+    test_dataloader = dict(dataset=dict(pipeline=pipeline))
+    cfg = Config(dict(model=config, default_scope='mmpose', test_dataloader=test_dataloader))
+    model = init_model(cfg, str(tmp_path / 'joint.pth'), device='cpu')
+    picture = np.random.default_rng(0).integers(0, 255, (90, 80, 3), dtype=np.uint8)
+    (sample,) = inference_topdown(model, picture)
+    assert sample.metainfo['dataset_name'] == 'ap10k'
+    assert sample.metainfo['flip_indices'] == sources['ap10k']['flip_indices']

@@ -97,6 +97,21 @@ def test_loss_of_each_data_set_alike():
     torch.testing.assert_close(losses['loss_kpt'].detach(), expected)
 
 
+def test_loss_of_each_data_set_alike_outside_of_training():
+    """There they may come one by one, and are averaged later."""
+    head = build(loss_weighting='datasets').eval()
+    losses = head.loss(features(2), samples_of(['coco', 'coco']))
+    torch.testing.assert_close(losses['loss_kpt'].detach(), losses['coco/kpt'])
+
+
+def test_a_further_data_set_is_read_like_that_of_its_head():
+    own = dict(datasets=dict(x=dict(head='aic'), y=dict(head='aic', decoder=UDP)))
+    routes = build(**own).routes
+    assert routes['x'].decoder is routes['aic'].decoder
+    assert routes['x'].test_cfg == dict(shift_heatmap=True)
+    assert routes['y'].test_cfg == {}, 'with a codec of its own nothing is taken over'
+
+
 def test_weight_of_a_head_is_its_loss_modules():
     weighted = copy.deepcopy(HEADS)
     weighted['aic']['loss'] = dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=2.0)

@@ -199,7 +199,10 @@ def match_names(stored: Sequence[str], wanted: Sequence[str], stated: bool) -> d
     )
     if stated or not in_order:
         raise CheckpointError(
-            f'the checkpoint is for the data sets {list(stored)}, the model for {list(wanted)}'
+            f'the checkpoint is for the data sets {list(stored)}, the model for {list(wanted)}. To '
+            'start from its backbone alone, drop load_from and set model.backbone.init_cfg=dict('
+            "type='Pretrained', checkpoint=FILE), and where it has experts model.backbone."
+            'pretrained_expert to the one to begin with'
         )
     return dict(zip(wanted, stored))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Optional
 
-from mmengine.dataset import ConcatDataset
+from mmengine.dataset import BaseDataset, ConcatDataset
 from mmpose.registry import DATASETS
 
 from .leakage import leave_out as leave_out_images
@@ -48,6 +48,13 @@ class MultiDataset(ConcatDataset):
                 raise ValueError(
                     f'datasets[{label!r}] must be the config of a data set, got {config!r}'
                 )
+            kind = DATASETS.get(config['type'])
+            if not (isinstance(kind, type) and issubclass(kind, BaseDataset)):
+                raise ValueError(
+                    f'datasets[{label!r}] must be a data set itself, not a wrapper or unknown, got '
+                    f'type {config["type"]!r}; to see one more often there are ratios of '
+                    'MultiDatasetSampler'
+                )
             config = {'pipeline': list(pipeline), **config}
             if config.get('metainfo') is not None:
                 config['metainfo'] = in_order(config['metainfo'])
@@ -59,6 +66,11 @@ class MultiDataset(ConcatDataset):
                 'others meta information of their own (metainfo=dict(...))'
             )
         if leave_out is not None:
+            if tested:
+                raise ValueError(
+                    f'leave_out={leave_out!r} is for training: metrics would count the people '
+                    f'left out of {tested} as missed'
+                )
             images = left_out_images(leave_out)
             for dataset in built:
                 leave_out_images(dataset, images)

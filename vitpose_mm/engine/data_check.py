@@ -10,13 +10,14 @@ from typing import Optional
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import broadcast_object_list, get_world_size, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 from mmengine.utils import is_abs
 from mmpose.registry import HOOKS
+from torch.utils.data import DataLoader
 
 from vitpose_mm.datasets.loading import box_problem
 
@@ -67,9 +68,11 @@ class CheckDataHook(Hook):
             self.before_val(runner)
 
     def before_val(self, runner: Runner) -> None:
+        require_each_once(runner.val_dataloader)
         self._check(runner, runner.val_dataloader.dataset, runner.val_evaluator.metrics)
 
     def before_test(self, runner: Runner) -> None:
+        require_each_once(runner.test_dataloader)
         self._check(runner, runner.test_dataloader.dataset, runner.test_evaluator.metrics)
 
     def _check(self, runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = ()) -> None:
@@ -105,11 +108,23 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
         for metric in metrics
     ) or (metrics and 'output_keypoint_indices' in test_cfg)
     routes, used = getattr(head, 'routes', None), set()
+    inner = getattr(dataset, '_dataset', None)
+    if hasattr(inner, 'lengths'):  # a MultiDataset
+        raise DataError(
+            f'num_batch_per_epoch would take the first of {inner.lengths()} samples only; '
+            "sampler=dict(type='MultiDatasetSampler', temperature=1, epoch_size=...) draws from all"
+        )
+    chosen = test_cfg.get('dataset') if metrics else None
     for leaf, num_converted in leaves(dataset):
         num_predicted, entry = getattr(head, 'out_channels', None), 'model.head.out_channels'
         if routes is not None:
-            chosen = test_cfg.get('dataset') if metrics else None
-            name = chosen or leaf.metainfo['dataset_name']
+            name = leaf.metainfo['dataset_name']
+            if chosen not in (None, name):
+                raise DataError(
+                    f'{leaf.ann_file}: model.test_cfg.dataset={chosen!r} reads all pictures as of '
+                    f'that data set, also these of {name!r}. It is for inference; to be evaluated '
+                    'by the head of another, a data set goes to model.head.datasets.'
+                )
             if name not in routes:
                 raise DataError(
                     f'{leaf.ann_file}: data set {name!r} has no head; model.head has heads for '
@@ -127,6 +142,21 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
         raise DataError(
             f'model.head has heads for {sorted(idle)}, but train_dataloader has no data set for '
             'them: add these data sets, or take out the heads (and their experts)'
+        )
+
+
+def require_each_once(dataloader: DataLoader) -> None:
+    """Raise a ``DataError`` if processes would be given samples of several data sets twice.
+
+    mmengine drops what its samplers add to make processes even, but it knows no data sets.
+    """
+    dataset, sampler = dataloader.dataset, dataloader.sampler
+    is_uneven = hasattr(dataset, 'lengths') and len(dataset) % get_world_size()
+    if is_uneven and getattr(sampler, 'round_up', False):
+        raise DataError(
+            'several data sets are evaluated in several processes: their sampler needs '
+            "round_up=False (sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)), "
+            'or some people would count twice'
         )
 
 

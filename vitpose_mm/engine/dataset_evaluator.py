@@ -25,7 +25,8 @@ class DatasetEvaluator(Evaluator):
     of the results: ``coco/AP``, ``mpii/PCK``, and ``coco/people``, the number of samples.
 
     Args:
-        metrics: Config of a metric, or of several in a list, by ``dataset_name``.
+        metrics: Config of a metric, or of several in a list, by ``dataset_name``. A ``prefix`` in
+            it comes between: ``lsp/0.1/PCK``.
         for_all: Configs of metrics that are given the samples of all data sets, such as
             ``DumpResults``.
 
@@ -47,9 +48,9 @@ class DatasetEvaluator(Evaluator):
         self.metrics_by_dataset: dict[str, list[BaseMetric]] = {
             name: [next(built) for _ in given] for name, given in several.items()
         }
-        for name, of_dataset in self.metrics_by_dataset.items():
-            for metric in of_dataset:
-                metric.prefix = name
+        for name, given in several.items():
+            for config, metric in zip(given, self.metrics_by_dataset[name]):
+                metric.prefix = '/'.join(filter(None, [name, config.get('prefix')]))
         self.for_all = list(built)
         self._num_samples: dict[str, int] = defaultdict(int)
 
@@ -78,12 +79,12 @@ class DatasetEvaluator(Evaluator):
         self, data_samples: Sequence[BaseDataElement], data_batch: Optional[Any] = None
     ) -> None:
         """Hand samples to the metrics of their data sets."""
-        dicts = [sample.to_dict() for sample in data_samples]
+        dicts = [s.to_dict() if isinstance(s, BaseDataElement) else s for s in data_samples]
         for metric in self.for_all:
             metric.process(data_batch, dicts)
         by_dataset = defaultdict(list)
-        for index, sample in enumerate(data_samples):
-            by_dataset[sample.metainfo['dataset_name']].append(index)
+        for index, sample in enumerate(dicts):
+            by_dataset[sample['dataset_name']].append(index)
         for name, indices in by_dataset.items():
             if name not in self.metrics_by_dataset:
                 raise ValueError(
@@ -112,7 +113,10 @@ class DatasetEvaluator(Evaluator):
                 if key.startswith(f'{name}/')
             }
             results[f'{name}/people'] = people
-            shown = [key for key in HEADLINES if key in of_dataset] or list(of_dataset)
+            shown = [
+                key for wanted in HEADLINES for key in of_dataset if key.split('/')[-1] == wanted
+            ]
+            shown = shown or list(of_dataset)
             rows += [(name, key, of_dataset[key], people) for key in shown]
         if is_main_process():
             header = ('data set', 'metric', 'value', 'people')

@@ -1,6 +1,6 @@
 """The training loss, measured on the validation set."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Optional
 
@@ -36,8 +36,9 @@ class ValidationLossHook(Hook):
             require_targets(dataset)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        self.sums: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
+        # by the name of the loss and the data set
+        self.sums: dict[tuple, float] = {}
+        self.counts: dict[tuple, int] = {}
 
     @torch.no_grad()
     def after_val_iter(
@@ -52,20 +53,30 @@ class ValidationLossHook(Hook):
         by_dataset = defaultdict(list)
         for index, sample in enumerate(batch['data_samples']):
             by_dataset[sample.metainfo.get('dataset_name')].append(index)
-        for indices in by_dataset.values():
+        for dataset_name, indices in by_dataset.items():
             samples = [batch['data_samples'][index] for index in indices]
             losses = model(batch['inputs'][indices], samples, mode='loss')
             for name, value in model.parse_losses(losses)[1].items():
-                self.sums[name] = self.sums.get(name, 0.0) + value.item() * len(indices)
-                self.counts[name] = self.counts.get(name, 0) + len(indices)
+                key = name, dataset_name
+                self.sums[key] = self.sums.get(key, 0.0) + value.item() * len(indices)
+                self.counts[key] = self.counts.get(key, 0) + len(indices)
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[dict] = None) -> None:
         # A process without samples knows no names.
         gathered = all_gather_object((self.sums, self.counts))
-        for name in sorted({name for sums, _ in gathered for name in sums}):
-            total = sum(sums.get(name, 0.0) for sums, _ in gathered)
-            count = sum(counts.get(name, 0) for _, counts in gathered)
-            runner.message_hub.update_scalar(f'val/{name}', total / count)
+        sums, counts = Counter(), Counter()
+        for their_sums, their_counts in gathered:
+            sums.update(their_sums)
+            counts.update(their_counts)
+        head = getattr(bare_model(runner), 'head', None)
+        each_alike = getattr(head, 'loss_weighting', 'samples') == 'datasets'
+        for name in sorted({name for name, _ in sums}):
+            keys = [key for key in sums if key[0] == name]
+            if each_alike:
+                value = sum(sums[key] / counts[key] for key in keys) / len(keys)
+            else:
+                value = sum(sums[key] for key in keys) / sum(counts[key] for key in keys)
+            runner.message_hub.update_scalar(f'val/{name}', value)
 
 
 def require_targets(dataset: BaseDataset) -> None:

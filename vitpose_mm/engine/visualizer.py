@@ -21,14 +21,14 @@ class DatasetPoseVisualizer(PoseLocalVisualizer):
         data_sample: PoseDataSample,
         *arguments: object,
         **options: object,
-    ) -> None:
-        """Draw a sample, see mmpose's ``PoseLocalVisualizer``."""
+    ) -> np.ndarray:
+        """Draw a sample and return the picture, see mmpose's ``PoseLocalVisualizer``."""
         whole = self.dataset_meta or {}
         own = whole.get('sources', {}).get(data_sample.metainfo.get('dataset_name'))
         if own is not None:
             self.set_dataset_meta(own)
         try:
-            super().add_datasample(name, image, data_sample, *arguments, **options)
+            return super().add_datasample(name, image, data_sample, *arguments, **options)
         finally:
             if own is not None:
                 self.set_dataset_meta(whole)

@@ -60,7 +60,8 @@ class ViT(BaseModule):
             ViTPose++ (arXiv 2212.04246); by default none has.
         part_features: Number of channels that are the experts'; by default a quarter.
         pretrained_expert: The data set whose expert to merge from checkpoints with experts to load
-            into a model without. Models with experts put a plain ViT into each of them.
+            into a model without, or to put into each expert of a model for other data sets. A plain
+            ViT is put into each of them anyway.
         pretrained_grid_hw: Rows and columns of positions in checkpoints to load that do not say so
             themselves. Only needed where the grid is neither the model's own, nor square, nor 4:3.
         init_cfg: See mmengine's ``BaseModule``.
@@ -269,7 +270,10 @@ class ViT(BaseModule):
                 "model.backbone.class_token='fold', not 'keep'"
             )
         self._check_num_heads(weights)
-        if weights.experts and self.experts:
+        if weights.experts and self.experts and self.pretrained_expert is not None:
+            merged = dict(weights.merge_experts(self.pretrained_expert, '').backbone)
+            fitted = spread_into_experts(merged, len(self.experts), self.part_features)
+        elif weights.experts and self.experts:
             stored = match_names(weights.experts, self.experts, weights.stated)
             order = [weights.experts.index(stored[name]) for name in self.experts]
             fitted = reorder_experts(weights.backbone, order)

@@ -81,8 +81,8 @@ class MultiDatasetHead(BaseHead):
             (``shift_heatmap``, ...) where it differs from the model's.
         shared: What all heads' configs have in common.
         datasets: Further data sets that are read by one of the heads, by ``dataset_name``: dicts
-            with ``head``, and optionally ``expert`` (by default the head's), ``decoder``,
-            ``metainfo`` and ``test_cfg`` for their evaluation.
+            with ``head``, and optionally ``expert`` (by default the head's), ``metainfo``,
+            ``decoder`` (else the head's, as is its ``test_cfg``) and ``test_cfg``.
         order: Names of the heads in their order, which matters for files of other projects; the
             first reads pictures that do not say of which data set they are. By default it is
             alphabetical, as mmengine sorts the configs that it writes.
@@ -146,7 +146,9 @@ class MultiDatasetHead(BaseHead):
         if name in self.routes:
             raise ValueError(f'data set {name!r} has a head of its own, but also {dict(config)}')
         head = self.heads[config['head']]
-        decoder = head.decoder
+        decoder, test_cfg = head.decoder, {}
+        if config.get('decoder') is None and config['head'] in self.routes:
+            test_cfg = self.routes[config['head']].test_cfg
         if config.get('decoder') is not None:
             decoder = KEYPOINT_CODECS.build(config['decoder'])
             if not isinstance(decoder, BatchedHeatmapCodec):
@@ -174,7 +176,7 @@ class MultiDatasetHead(BaseHead):
             decoder=decoder,
             num_keypoints=num_keypoints,
             metainfo=metainfo,
-            test_cfg=dict(config.get('test_cfg') or {}),
+            test_cfg={**test_cfg, **(config.get('test_cfg') or {})},
         )
 
     def route(self, dataset_name: str) -> Route:
@@ -282,7 +284,9 @@ class MultiDatasetHead(BaseHead):
         if self.loss_weighting == 'samples':
             weights = own / everywhere.sum()
         else:
-            weights = own / everywhere.clamp(min=1) / len(counts)
+            # outside of training data sets may come one by one
+            num_datasets = len(counts) if self.training else (own > 0).sum()
+            weights = own / everywhere.clamp(min=1) / num_datasets
         # data-parallel training averages the processes' gradients
         weights = weights * num_processes
         has_synchronized = any(isinstance(m, nn.SyncBatchNorm) for m in self.modules())

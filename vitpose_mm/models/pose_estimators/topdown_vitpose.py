@@ -78,7 +78,10 @@ class TopdownViTPose(TopdownPoseEstimator):
             read_as = self.test_cfg.get('dataset') or next(iter(routes))
             if read_as in sources:
                 return dict(sources[read_as], sources=sources)
-        return self._dataset_meta
+            return self._dataset_meta
+        # a checkpoint of several data sets tells of all, a single head is that of one
+        sources = (self._dataset_meta or {}).get('sources', {})
+        return sources.get(self.pretrained_dataset, self._dataset_meta)
 
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
