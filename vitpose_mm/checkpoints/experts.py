@@ -121,14 +121,16 @@ def spread_into_experts(
 
 
 def reorder_experts(backbone: dict[str, Tensor], order: Sequence[int]) -> dict[str, Tensor]:
-    """Put expert ``order[i]`` in place ``i``."""
-    place = {old: new for new, old in enumerate(order)}
+    """Put expert ``order[i]`` in place ``i``; one may take several places, or none."""
     reordered = {}
     for name, tensor in backbone.items():
         match = EXPERT.fullmatch(name)
-        if match:
-            name = f'{match["mlp"]}experts.{place[int(match["index"])]}.{match["leaf"]}'
-        reordered[name] = tensor
+        if match is None:
+            reordered[name] = tensor
+            continue
+        for new, old in enumerate(order):
+            if old == int(match['index']):
+                reordered[f'{match["mlp"]}experts.{new}.{match["leaf"]}'] = tensor
     return reordered
 
 

@@ -270,11 +270,16 @@ class ViT(BaseModule):
                 "model.backbone.class_token='fold', not 'keep'"
             )
         self._check_num_heads(weights)
-        if weights.experts and self.experts and self.pretrained_expert is not None:
-            merged = dict(weights.merge_experts(self.pretrained_expert, '').backbone)
-            fitted = spread_into_experts(merged, len(self.experts), self.part_features)
-        elif weights.experts and self.experts:
-            stored = match_names(weights.experts, self.experts, weights.stated)
+        if weights.experts and self.experts:
+            if self.pretrained_expert is None:
+                stored = match_names(weights.experts, self.experts, weights.stated)
+            elif self.pretrained_expert in weights.experts:
+                stored = dict.fromkeys(self.experts, self.pretrained_expert)
+            else:
+                raise CheckpointError(
+                    f'the checkpoint holds experts for {list(weights.experts)}, none of them is '
+                    f'{self.pretrained_expert!r} (model.backbone.pretrained_expert)'
+                )
             order = [weights.experts.index(stored[name]) for name in self.experts]
             fitted = reorder_experts(weights.backbone, order)
         elif self.experts:
