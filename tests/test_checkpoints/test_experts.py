@@ -197,7 +197,7 @@ def test_experts_of_other_data_sets_begin_with_one_of_the_file(tmp_path):
     path = save(source, tmp_path / 'six.pth')
     with pytest.raises(CheckpointError, match=r"\['coco', .*the model for \['cats', 'dogs'\]. To"):
         pretrained(path, experts=('cats', 'dogs'))
-    with pytest.raises(CheckpointError, match="none of them is 'cats' .*pretrained_expert"):
+    with pytest.raises(CheckpointError, match=r"none of them is 'cats' .*pretrained_expert"):
         pretrained(path, experts=('cats', 'dogs'), pretrained_expert='cats')
     vit = pretrained(path, experts=('cats', 'dogs'), pretrained_expert='ap10k')
     with torch.no_grad():
