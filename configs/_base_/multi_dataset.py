@@ -198,3 +198,17 @@ metrics = dict(
     coco_wholebody=dict(type='CocoWholeBodyMetric'),
     interhand2d=[dict(type='AUC'), dict(type='EPE'), dict(type='PCKAccuracy', thr=0.2)],
 )
+
+# --- each alone, for configs of a single data set ---
+alone = {
+    name: dict(
+        head=dict(
+            out_channels=head['out_channels'], decoder=dict(_delete_=True, **head['decoder'])
+        ),
+        test_cfg=head.get('test_cfg', {}),
+        train=dict(_delete_=True, **{'pipeline': train_pipeline_by_codec, **train_datasets[name]}),
+        val=dict(_delete_=True, **{'pipeline': val_pipeline_by_codec, **val_datasets[name]}),
+        evaluator=dict(_delete_=True, type='DatasetEvaluator', metrics={name: metrics[name]}),
+    )
+    for name, head in heads.items()
+}

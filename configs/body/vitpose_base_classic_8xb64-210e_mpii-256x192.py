@@ -1,26 +1,15 @@
-# MPII alone. Of checkpoints with several heads this takes its own, and merges its expert.
+# MPII alone: to evaluate its head of a checkpoint with several, whose expert is merged,
+# to fine-tune it (load_from), or to train from the start.
 _base_ = [
     './vitpose_base_classic_8xb64-210e_coco-256x192.py',
     '../_base_/multi_dataset.py',
 ]
 
-codec = _base_.codecs.mpii
-model = dict(
-    pretrained_dataset='mpii',
-    head=dict(out_channels=16, decoder=dict(_delete_=True, **codec)),
-)
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        **{'pipeline': _base_.train_pipeline_by_codec, **_base_.train_datasets.mpii},
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True, **{'pipeline': _base_.val_pipeline_by_codec, **_base_.val_datasets.mpii}
-    )
-)
+own = _base_.alone.mpii
+model = dict(pretrained_dataset='mpii', head=own.head, test_cfg=own.test_cfg)
+train_dataloader = dict(dataset=own.train)
+val_dataloader = dict(dataset=own.val)
 test_dataloader = val_dataloader
-val_evaluator = dict(_delete_=True, type='DatasetEvaluator', metrics=dict(mpii=_base_.metrics.mpii))
+val_evaluator = own.evaluator
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='mpii/PCK'))

@@ -53,8 +53,14 @@ model = dict(
 )
 
 # --- data ---
-coco_root, lsp_root = '{{$COCO_ROOT:data/persons}}/', '{{$LSP_ROOT:data/lsp_extended}}/'
-images = dict(img='images/')
+parts = dict(
+    coco=dict(type='CocoDataset', data_root='{{$COCO_ROOT:data/persons}}/'),
+    lsp_extended=dict(
+        type='CocoDataset', data_root='{{$LSP_ROOT:data/lsp_extended}}/', metainfo=lsp
+    ),
+)
+train = dict(ann_file='person_keypoints_train.json', data_prefix=dict(img='images/'))
+val = dict(ann_file='person_keypoints_val.json', data_prefix=dict(img='images/'), test_mode=True)
 train_pipeline = [
     dict(type='SeedAugmentation'),
     dict(type='LoadCheckedImage'),
@@ -70,21 +76,7 @@ train_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='MultiDataset',
-        datasets=dict(
-            coco=dict(
-                type='CocoDataset',
-                data_root=coco_root,
-                ann_file='person_keypoints_train.json',
-                data_prefix=images,
-            ),
-            lsp_extended=dict(
-                type='CocoDataset',
-                metainfo=lsp,
-                data_root=lsp_root,
-                ann_file='person_keypoints_train.json',
-                data_prefix=images,
-            ),
-        ),
+        datasets={name: {**part, **train} for name, part in parts.items()},
         pipeline=train_pipeline,
     ),
 )
@@ -92,23 +84,7 @@ val_dataloader = dict(
     dataset=dict(
         _delete_=True,
         type='MultiDataset',
-        datasets=dict(
-            coco=dict(
-                type='CocoDataset',
-                data_root=coco_root,
-                ann_file='person_keypoints_val.json',
-                data_prefix=images,
-                test_mode=True,
-            ),
-            lsp_extended=dict(
-                type='CocoDataset',
-                metainfo=lsp,
-                data_root=lsp_root,
-                ann_file='person_keypoints_val.json',
-                data_prefix=images,
-                test_mode=True,
-            ),
-        ),
+        datasets={name: {**part, **val} for name, part in parts.items()},
         pipeline=[*train_pipeline[1:3], *train_pipeline[-2:]],
     )
 )

@@ -5,27 +5,12 @@ _base_ = [
     '../_base_/multi_dataset.py',
 ]
 
-codec = _base_.codecs.interhand2d
-model = dict(
-    pretrained_dataset=None,
-    head=dict(out_channels=21, decoder=dict(_delete_=True, **codec)),
-)
+own = _base_.alone.interhand2d
+model = dict(pretrained_dataset=None, head=own.head, test_cfg=own.test_cfg)
 dataset_type = 'InterHand2DDoubleDataset'  # by which inferencers choose a detector
-train_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        **{'pipeline': _base_.train_pipeline_by_codec, **_base_.train_datasets.interhand2d},
-    )
-)
-val_dataloader = dict(
-    dataset=dict(
-        _delete_=True,
-        **{'pipeline': _base_.val_pipeline_by_codec, **_base_.val_datasets.interhand2d},
-    )
-)
+train_dataloader = dict(dataset=own.train)
+val_dataloader = dict(dataset=own.val)
 test_dataloader = val_dataloader
-val_evaluator = dict(
-    _delete_=True, type='DatasetEvaluator', metrics=dict(interhand2d=_base_.metrics.interhand2d)
-)
+val_evaluator = own.evaluator
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='interhand2d/AUC'))
