@@ -144,6 +144,44 @@ def test_inferencers_choose_a_detector_of_the_right_kind(name):
     assert kind == (folder if folder in ('animal', 'hand', 'wholebody') else 'body')
 
 
+SINGLE = {
+    'body/*_aic': ('aic', 'AicDataset', 14, 'aic/AP'),
+    'body/*_mpii': ('mpii', 'MpiiDataset', 16, 'mpii/PCK'),
+    'body/*_crowdpose': ('crowdpose', 'CrowdPoseDataset', 14, 'crowdpose/AP'),
+    'wholebody/*_coco-wholebody': (
+        'coco_wholebody',
+        'CocoWholeBodyDataset',
+        133,
+        'coco_wholebody/AP',
+    ),
+    'animal/*_ap10k': ('ap10k', 'AP10KDataset', 17, 'ap10k/AP'),
+    'animal/*_apt36k': ('apt36k', 'APT36KDataset', 17, 'apt36k/AP'),
+    'hand/*_interhand2d': ('interhand2d', 'InterHand2DSingleDataset', 21, 'interhand2d/AUC'),
+}
+
+
+@pytest.mark.parametrize('pattern', SINGLE)
+def test_recipe_of_a_single_data_set(pattern):
+    """All of one data set, and nothing left over from COCO, from which it inherits."""
+    name, dataset_type, num_keypoints, save_best = SINGLE[pattern]
+    (path,) = CONFIGS.glob(f'{pattern}-256x192.py')
+    cfg = Config.fromfile(path)
+    assert cfg.model.pretrained_dataset == (None if name == 'interhand2d' else name)
+    assert cfg.model.head.out_channels == num_keypoints
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.type == dataset_type
+    parts = {
+        key: {k: v for k, v in cfg[f'{key}_dataloader'].dataset.items() if k != 'pipeline'}
+        for key in ('train', 'val', 'test')
+    }
+    for key, declared in (('train', cfg.train_datasets), ('val', cfg.val_datasets)):
+        assert parts[key] == {k: v for k, v in declared[name].items() if k != 'pipeline'}
+    assert (parts['test'] == parts['val']) == (name != 'ap10k')
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator == dict(type='DatasetEvaluator', metrics={name: cfg.metrics[name]})
+    assert cfg.default_hooks.checkpoint.save_best == save_best
+
+
 def test_splits_of_the_six_data_sets():
     name = 'multi_dataset/vitpose_plus_base_classic_8xb128-210e_six-datasets-256x192.py'
     cfg = Config.fromfile(CONFIGS / name)
