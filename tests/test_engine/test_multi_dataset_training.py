@@ -261,6 +261,17 @@ def first_batches_only(cfg):
     cfg.train_dataloader.num_batch_per_epoch = 1
 
 
+def read_otherwise(cfg):
+    """A further data set may have a codec of its own for evaluation, not for training."""
+    heads = cfg.model.head.heads
+    cfg.model.head.datasets = {'crowdpose': {'head': 'people', 'decoder': CODEC}}
+    heads['people'] = {**heads.pop('crowdpose'), 'metainfo': None}
+    cfg.model.backbone.experts = ['coco', 'people']
+    for step in cfg.train_dataloader.dataset.pipeline:
+        if step.type == 'TopdownAffineByCodec':
+            step.codecs.crowdpose = CODEC
+
+
 def no_sample(cfg):
     cfg.train_dataloader.sampler = {
         'type': 'MultiDatasetSampler',
@@ -290,6 +301,7 @@ def no_file(cfg):
         (other_crop, r'\(crowdpose\): TopdownAffine crops .* use_udp=True, but .* use_udp=False'),
         (other_size, r'crops to input_size \(96, 128\) .* needs input_size \(48, 64\)'),
         (other_flips, r'\(crowdpose\): flip_indices of the data set are \[0, 1, 2,.*but those of'),
+        (read_otherwise, r'TopdownAffineByCodec crops .* use_udp=True, but .* use_udp=False'),
         (first_batches_only, r"num_batch_per_epoch would take the first of \{'coco': 40, 'crowd"),
         (no_sample, r"give no sample of \['crowdpose'\] in an epoch of 48"),
         (empty, 'crowdpose/nobody.json: CrowdPoseDataset found nobody to use in it'),

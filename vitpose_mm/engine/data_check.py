@@ -131,7 +131,8 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
                     f'{list(routes)}. Add it to model.head.heads, or to model.head.datasets to '
                     'have one of these read it.'
                 )
-            check_route(leaf, name, routes[name])
+            # targets are always drawn by the codec of the head itself
+            check_route(leaf, name, routes[name if metrics else routes[name].head])
             used.add(routes[name].head)
             num_predicted = routes[name].num_keypoints
             entry = f'model.head.heads.{routes[name].head}.out_channels'
