@@ -176,7 +176,7 @@ def test_recipe_of_a_single_data_set(pattern):
     }
     for key, declared in (('train', cfg.train_datasets), ('val', cfg.val_datasets)):
         assert parts[key] == {k: v for k, v in declared[name].items() if k != 'pipeline'}
-    assert (parts['test'] == parts['val']) == (name != 'ap10k')
+    assert (parts['test'] == parts['val']) == (name not in ('ap10k', 'interhand2d'))
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         assert evaluator == dict(type='DatasetEvaluator', metrics={name: cfg.metrics[name]})
     assert cfg.default_hooks.checkpoint.save_best == save_best

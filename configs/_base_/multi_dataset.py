@@ -16,7 +16,7 @@ codecs = dict(
     ap10k=plain,
     apt36k=plain,
     coco_wholebody=plain,
-    interhand2d=udp,
+    interhand2d=plain,
 )
 
 # --- heads ---
@@ -31,7 +31,12 @@ heads = dict(
     coco_wholebody=dict(
         out_channels=133, decoder=plain, metainfo='CocoWholeBodyDataset', test_cfg=shifted
     ),
-    interhand2d=dict(out_channels=21, decoder=udp, metainfo='InterHand2DSingleDataset'),
+    interhand2d=dict(
+        out_channels=21,
+        decoder=plain,
+        metainfo='InterHand2DSingleDataset',
+        test_cfg=shifted,
+    ),
 )
 read_by_others = dict(ochuman=dict(head='coco', metainfo='OCHumanDataset'))
 
@@ -108,7 +113,13 @@ train_datasets = dict(
         camera_param_file='annotations/all/InterHand2.6M_train_camera.json',
         joint_file='annotations/all/InterHand2.6M_train_joint_3d.json',
         data_prefix=dict(img='images/train/'),
-        pipeline=[dict(type='SeedAugmentation'), *hand, flipped, *augmented],
+        pipeline=[
+            dict(type='SeedAugmentation'),
+            *hand,
+            flipped,
+            dict(type='FastRandomBBoxTransform', rotate_factor=180, scale_factor=(0.7, 1.3)),
+            *augmented[1:],
+        ],
     ),
 )
 coco_detections = 'data/coco/person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
@@ -177,10 +188,10 @@ val_datasets = dict(
     interhand2d=dict(
         type='InterHand2DSingleDataset',
         data_root='data/interhand2.6m/',
-        ann_file='annotations/all/InterHand2.6M_test_data.json',
-        camera_param_file='annotations/all/InterHand2.6M_test_camera.json',
-        joint_file='annotations/all/InterHand2.6M_test_joint_3d.json',
-        data_prefix=dict(img='images/test/'),
+        ann_file='annotations/machine_annot/InterHand2.6M_val_data.json',
+        camera_param_file='annotations/machine_annot/InterHand2.6M_val_camera.json',
+        joint_file='annotations/machine_annot/InterHand2.6M_val_joint_3d.json',
+        data_prefix=dict(img='images/val/'),
         test_mode=True,
         pipeline=[*hand, *cropped],
     ),

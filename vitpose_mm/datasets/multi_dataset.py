@@ -25,7 +25,7 @@ class MultiDataset(ConcatDataset):
             evaluation sets are taken out, see :func:`~.leakage.leave_out`.
 
     Raises:
-        ValueError: There are no data sets, they are not configs by label, or two that are to be
+        ValueError: A report does not fit, see :func:`~.leakage.leave_out`; there are no data sets, they are not configs by label, or two that are to be
             evaluated bear one ``dataset_name``.
     """
 
@@ -48,7 +48,8 @@ class MultiDataset(ConcatDataset):
                 raise ValueError(
                     f'datasets[{label!r}] must be the config of a data set, got {config!r}'
                 )
-            kind = DATASETS.get(config['type'])
+            kind = config['type']
+            kind = DATASETS.get(kind) if isinstance(kind, str) else kind
             if not (isinstance(kind, type) and issubclass(kind, BaseDataset)):
                 raise ValueError(
                     f'datasets[{label!r}] must be a data set itself, not a wrapper or unknown, got '
@@ -90,7 +91,7 @@ class MultiDataset(ConcatDataset):
 
 
 def in_order(metainfo: dict) -> dict:
-    """Meta information with its keypoints and links in the order of their numbers.
+    """Meta information, not parsed, with its keypoints and links in the order of their numbers.
 
     mmengine sorts the numbers as text (0, 1, 10, 11, 2, ...) when it writes a config, and mmpose
     takes what it parses in the order it comes, so that flip pairs would be mixed up.
