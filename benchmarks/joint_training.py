@@ -20,13 +20,13 @@ from mmengine.config import Config
 from vitpose_mm.analysis import format_report, format_table, write_json
 from vitpose_mm.analysis.logs import read_scalars
 
-CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_simple_1xb90-12e_coco-style-lsp-128x96.py'
+CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb45-7e_coco-style-lsp-128x96.py'
 ROOT = CONFIGS.parent
 ARMS = {
-    'COCO alone': (['coco'], 64, False),
-    'LSP alone': (['lsp_extended'], 26, False),
-    'both, a head each': (['coco', 'lsp_extended'], 90, False),
-    'both, a head and an expert each': (['coco', 'lsp_extended'], 90, True),
+    'COCO alone': (['coco'], 32, False),
+    'LSP alone': (['lsp_extended'], 13, False),
+    'both, a head each': (['coco', 'lsp_extended'], 45, False),
+    'both, a head and an expert each': (['coco', 'lsp_extended'], 45, True),
 }
 COLUMNS = {
     'COCO AP': 'coco/AP',
@@ -105,8 +105,10 @@ def main() -> None:
     arguments = parse_arguments()
     start = time.perf_counter()
     jobs = [(arm, seed) for seed in arguments.seeds for arm in ARMS]
+    order = sorted(jobs, key=lambda job: -ARMS[job[0]][1])  # the longest first
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        rows = list(pool.map(lambda job: run(*job, arguments), jobs))
+        done = dict(zip(order, pool.map(lambda job: run(*job, arguments), order)))
+    rows = [done[job] for job in jobs]
     header = ['arm', 'seed', 'steps', 'batch', *COLUMNS, 'CPU minutes']
     shown = [
         [f'{v:.3g}' if isinstance(v := row.get(c, ''), float) else v for c in header]

@@ -55,12 +55,16 @@ def main() -> int:
     import vitpose_mm  # noqa: F401  (registers data sets)
     from vitpose_mm.datasets.image_hashes import MAX_DISTANCE
     from vitpose_mm.datasets.image_sets import image_sets_of_config, read_image_set
-    from vitpose_mm.datasets.leakage import audit, count_rows, write_report
-    from vitpose_mm.report import format_table
+    from vitpose_mm.datasets.leakage import audit, count_rows
+    from vitpose_mm.report import format_table, write_json
 
     try:
+        config = args.config and Config.fromfile(args.config)
+    except Exception as error:  # of any kind: a config is code
+        parser.error(f'{args.config}: {type(error).__name__}: {" ".join(str(error).split())}')
+    try:
         if args.config:
-            train, evaluation = image_sets_of_config(Config.fromfile(args.config))
+            train, evaluation = image_sets_of_config(config)
         else:
             train, evaluation = (
                 [read_image_set(text) for text in side] for side in (args.train, args.eval)
@@ -71,7 +75,7 @@ def main() -> int:
             MAX_DISTANCE if args.max_distance is None else args.max_distance,
             (os.cpu_count() or 1) if args.workers is None else args.workers,
         )
-        write_report(report, args.out)
+        write_json(report, args.out)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     print(format_table(count_rows(report)))

@@ -1,6 +1,7 @@
-"""Files that appear, or change, all at once."""
+"""Files that appear, or change, all at once, and what is in them."""
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,3 +36,16 @@ def written_whole(path: Union[str, Path]) -> Iterator[str]:
             'of this name, are untouched'
         )
         raise OSError(error.errno or errno.EIO, message) from error
+
+
+def file_sha256(path: Union[str, Path]) -> str:
+    """SHA-256 of a file's bytes in hexadecimal digits, of files of any size.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

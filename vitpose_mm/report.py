@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
+from .files import written_whole
+
 
 def format_report(report: Mapping[str, object]) -> str:
     """One line for each entry; what is in a nested one is indented."""
@@ -28,11 +30,15 @@ def format_table(rows: Iterable[Sequence[object]]) -> str:
 
 
 def write_json(report: Mapping[str, object], path: Optional[Union[str, Path]]) -> None:
-    """Write a report, unless ``path`` is None."""
+    """Write a report, whole or not at all, unless ``path`` is None.
+
+    Raises:
+        OSError: It could not be written; an old file of this name is as it was.
+    """
     if path is not None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2) + '\n')
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as partial:
+            Path(partial).write_text(json.dumps(report, indent=2) + '\n')
 
 
 def _format(value: object) -> str:

@@ -1,8 +1,10 @@
 """Images that training and evaluation share: found, told and left out."""
 
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +14,7 @@ from mmengine.dataset import ConcatDataset
 from mmpose.registry import DATASETS
 
 from vitpose_mm.datasets import image_hashes, image_sets, leakage
+from vitpose_mm.report import write_json
 
 
 def make_picture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:
@@ -100,7 +103,7 @@ def audit(root: Path) -> dict:
 @pytest.fixture
 def report_file(data, tmp_path) -> Path:
     path = tmp_path / 'leakage.json'
-    leakage.write_report(audit(data), path)
+    write_json(audit(data), path)
     return path
 
 
@@ -171,40 +174,48 @@ def test_hash_image_names_what_cannot_be_read(tmp_path):
 @pytest.mark.parametrize('num_workers', [1, 3])
 def test_hash_images_reads_each_file_once(tmp_path, monkeypatch, num_workers):
     paths = [str(write(tmp_path / f'{i}.png', make_picture(i))) for i in range(4)]
-    read, progress = [], []
+    read = []
     hash_image = image_hashes.hash_image
     monkeypatch.setattr(image_hashes, 'hash_image', lambda p: (read.append(p), hash_image(p))[1])
-    hashes, problems = image_hashes.hash_images(
-        [*paths, paths[0], 'gone.png'], num_workers, lambda *numbers: progress.append(numbers)
-    )
+    hashes, problems = image_hashes.hash_images([*paths, paths[0], 'gone.png'], num_workers)
     assert sorted(read) == sorted([*paths, 'gone.png'])
     assert hashes == {path: hash_image(path) for path in paths}
     assert list(problems) == ['gone.png']
     assert 'No such file' in problems['gone.png']
-    assert progress == [(5, 5)]
     with pytest.raises(ValueError, match='num_workers must be at least 1, got 0'):
         image_hashes.hash_images(paths, 0)
 
 
-@pytest.mark.parametrize('block', [1, 7, 2**18])
-def test_close_pairs_equal_a_loop(monkeypatch, block):
-    monkeypatch.setattr(image_hashes, '_BLOCK', block)
+def test_hashing_tells_how_far_it_is(tmp_path, monkeypatch):
+    paths = [str(tmp_path / f'{i}.png') for i in range(600)]
+    lines = logged(monkeypatch, image_hashes)
+    seconds = iter([0, 9, 1200, 1201])  # the start, then after each part
+    monkeypatch.setattr(image_hashes, 'time', SimpleNamespace(monotonic=lambda: next(seconds)))
+    image_hashes.hash_images(paths)
+    assert lines == ['512 of 600 images hashed, 3.4 minutes left']
+
+
+@pytest.mark.parametrize('num_pairs', [1, 47, 2**22])
+def test_close_pairs_equal_a_loop(monkeypatch, num_pairs):
+    monkeypatch.setattr(image_hashes, '_PAIRS_AT_ONCE', num_pairs)
     rng = np.random.default_rng(0)
     first = rng.integers(0, 2**64, 30, dtype=np.uint64)
     second = rng.integers(0, 2**64, 20, dtype=np.uint64)
-    second[3], second[4], second[5] = first[7], first[7] ^ np.uint64(2**63 + 1), ~first[7]
+    for place, word in enumerate((0, 1, 2**63 + 1, 2**63 + 2**9 + 1, 2**64 - 1)):
+        second[place] = first[7] ^ np.uint64(word)
     expected = {
         (i, j): distance(a, b)
         for i, a in enumerate(first.tolist())
         for j, b in enumerate(second.tolist())
     }
-    for limit in (0, 2, 27, 64):
-        found = image_hashes.close_pairs(first, second, limit)
-        pairs = {(i, j): bits for i, j, bits in zip(*(part.tolist() for part in found))}
+    assert [expected[7, j] for j in range(5)] == [0, 1, 2, 3, 64]
+    for limit in (0, 1, 2, 3, 27, 63, 64):
+        found = list(image_hashes.close_pairs(first, second, limit))
+        pairs = {(i, j): bits for i, j, bits in found}
+        assert len(pairs) == len(found)
         assert pairs == {pair: bits for pair, bits in expected.items() if bits <= limit}
-    assert (expected[7, 3], expected[7, 4], expected[7, 5]) == (0, 2, 64)
-    none = image_hashes.close_pairs(first[:0], second, 64)
-    assert [len(part) for part in none] == [0, 0, 0]
+    assert not list(image_hashes.close_pairs(first[:0], second, 64))
+    assert not list(image_hashes.close_pairs(first, second[:0], 64))
 
 
 def test_find_pairs():
@@ -230,8 +241,8 @@ def test_default_distance_on_photos(real_data_dir):
         paths = sorted((real_data_dir / folder / 'images').iterdir())[:150]
         photos = [cv2.imread(str(path)) for path in paths]
         values = np.array([image_hashes.perceptual_hash(p) for p in photos], np.uint64)
-        rows, columns, _ = image_hashes.close_pairs(values, values, image_hashes.MAX_DISTANCE)
-        assert rows.tolist() == columns.tolist() == list(range(150))
+        pairs = image_hashes.close_pairs(values, values, image_hashes.MAX_DISTANCE)
+        assert list(pairs) == [(i, i, 0) for i in range(150)]
         for photo, value in zip(photos, values.tolist()):
             for name in ('quality 50', 'half'):
                 copy = image_hashes.perceptual_hash(variants(photo)[name])
@@ -315,6 +326,36 @@ def test_sets_of_a_config_are_found_in_wrappers(data):
         image_sets.image_sets_of_config(cfg)
 
 
+@pytest.mark.parametrize(
+    ('loader', 'message'),
+    [
+        (
+            {'dataset': {'datasets': {'a': 'x'}}},
+            r"loader.dataset.datasets\['a'\] must be .* got 'x'",
+        ),
+        ({'dataset': {'datasets': ['x']}}, r"loader.dataset.datasets\[0\] must be .* got 'x'"),
+        ({'dataset': {'datasets': 'x'}}, r"loader.dataset.datasets must be configs, .* got 'x'"),
+        ({'dataset': ['x']}, r"train_dataloader.dataset must be .* got \['x'\]"),
+        ('x', "train_dataloader must be .* got 'x'"),
+    ],
+)
+def test_what_is_no_config_is_named(loader, message):
+    with pytest.raises(ValueError, match=message):
+        image_sets.image_sets_of_config(Config({'train_dataloader': loader}))
+
+
+@pytest.mark.parametrize('serialize_data', [True, False])
+@pytest.mark.parametrize('value', [None, ['a.jpg', 'b.jpg']])
+def test_samples_have_one_image_each(data, monkeypatch, serialize_data, value):
+    dataset = DATASETS.build(coco_style(data, lazy_init=True, serialize_data=serialize_data))
+    samples = [{'img_path': 'a.jpg'}, {'img_path': value}]
+    monkeypatch.setattr(dataset, 'load_data_list', lambda: samples)
+    with pytest.raises(
+        ValueError, match=rf'sample 1 of .*train.json .* got {re.escape(str(value))}'
+    ):
+        image_sets.image_set_of(dataset)
+
+
 def test_mpii_names_agree(real_data_dir):
     folder = real_data_dir / 'mpii'
     config = {'type': 'MpiiDataset', 'ann_file': 'test_mpii.json', 'data_root': str(folder)}
@@ -350,17 +391,8 @@ def test_audit(data):
     assert first['evaluation']['set'] == 0
     assert 0 <= first['distance'] <= 4
     assert first['train']['sha256'] != first['evaluation']['sha256']
-    assert report['counts'] == [
-        {
-            'train': 0,
-            'evaluation': 0,
-            'train_images_by_bytes': 1,
-            'train_images_by_perceptual_hash': 1,
-            'evaluation_images': 2,
-        }
-    ]
     names = [f'{data}/annotations/{name}.json' for name in ('train', 'val')]
-    assert leakage.count_rows(report)[1] == (*names, 1, 1, '2 of 3')
+    assert leakage.count_rows(report)[1:] == [(*names, 1, 1, '2 of 3')]
     assert report['options'] == {'max_distance': 4}
     assert report['unreadable'] == []
 
@@ -369,9 +401,16 @@ def test_an_image_of_several_sets_is_told_of_each(data):
     everything = image_sets.read_image_set(str(data))
     train, val = read_side(data, 'train'), read_side(data, 'val')
     report = leakage.audit([train, everything], [val])
-    assert [
-        (c['train_images_by_bytes'], c['train_images_by_perceptual_hash']) for c in report['counts']
-    ] == [(1, 1), (4, 1)]  # the folder holds the evaluation set itself
+    rows = [row[2:] for row in leakage.count_rows(report)[1:]]
+    assert rows == [(1, 1, '2 of 3'), (4, 1, '3 of 3')]  # the folder holds the evaluation set
+
+
+def test_an_image_found_both_ways_counts_once(data):
+    write(data / 'val/y.png', cv2.resize(make_picture(2), (80, 60)))  # 'deep/c.jpg' again
+    val = image_sets.read_image_set(str(data / 'val'))
+    report = leakage.audit([read_side(data, 'train')], [val])
+    assert len(report['shared']) == 3
+    assert leakage.count_rows(report)[1][2:] == (1, 1, '3 of 4')
 
 
 def test_flat_pictures_are_shared_by_bytes_alone(tmp_path):
@@ -396,10 +435,18 @@ def test_unreadable_images_are_listed(data):
     assert report['sets']['train'][0]['num_unreadable'] == 2
     assert report['sets']['evaluation'][0]['num_unreadable'] == 0
     assert [s['train']['image'] for s in report['shared']] == ['deep/c.jpg']
+    for path in (data / 'val').iterdir():
+        path.write_bytes(b'no picture')
+    with pytest.raises(ValueError, match=r'val.json: none of its 3 images in .*/val. can be read'):
+        audit(data)
+
+
+def test_missing_images_are_told_before_hashing(data, monkeypatch):
+    val = read_side(data, 'val')
     shutil.rmtree(data / 'val')
-    with pytest.raises(ValueError, match=r'val.json: none of its 3 images can be read; .*/val'):
-        audit_moved = image_sets.ImageSet('val.json', f'{data}/val', ('a.jpg', 'b', 'c'))
-        leakage.audit([read_side(data, 'train')], [audit_moved])
+    monkeypatch.setattr(leakage, 'hash_images', None)
+    with pytest.raises(ValueError, match=r'val.json: none of its 3 images exists; .*/val'):
+        leakage.audit([read_side(data, 'train')], [val])
 
 
 def test_audit_refuses_unusable_options(data):
@@ -467,19 +514,37 @@ def test_another_picture_of_the_same_name_stays(data, tmp_path):
     shutil.copy(data / 'train/deep/c.jpg', data / 'more/c.jpg')
     write_annotations(data / 'annotations/more.json', {'b.jpg': 1, 'c.jpg': 1})
     sides = [read_side(data, 'train'), read_side(data, 'more')], [read_side(data, 'val')]
-    leakage.write_report(leakage.audit(*sides), tmp_path / 'report.json')
+    write_json(leakage.audit(*sides), tmp_path / 'report.json')
     images = leakage.left_out_images(tmp_path / 'report.json')
     dataset = DATASETS.build(coco_style(data, 'more'))
     assert leakage.leave_out(dataset, images) == 1
     assert names_in(dataset) == ['b.jpg']
 
 
+def test_two_folders_of_one_annotation_file(data, tmp_path, monkeypatch):
+    """As when the second holds the pictures in another encoding: each set goes by its own bytes."""
+    for seed, name in enumerate(PEOPLE):
+        write(data / 'again' / name, make_picture(seed), cv2.IMWRITE_JPEG_QUALITY, 60)
+    write(data / 'again/b.jpg', make_picture(50))
+    train = f'{data}/annotations/train.json'
+    sets = [image_sets.read_image_set(f'{train}:{data}/{name}') for name in ('train', 'again')]
+    write_json(leakage.audit(sets, [read_side(data, 'val')]), tmp_path / 'report.json')
+    images, lines = leakage.left_out_images(tmp_path / 'report.json'), logged(monkeypatch)
+    for folder, num_found, names in (
+        ('train', 2, ['a.jpg', 'a.jpg', 'd.jpg']),
+        ('again', 1, ['a.jpg', 'a.jpg', 'b.jpg', 'd.jpg']),
+    ):
+        dataset = DATASETS.build(coco_style(data, data_prefix={'img': folder}))
+        assert leakage.leave_out(dataset, images) == 7 - len(names)
+        assert names_in(dataset) == names
+        assert f'of 3 images that {tmp_path}/report.json lists' in lines[-1]
+        assert lines[-1].endswith(f'for training sets, {num_found} are in this one')
+
+
 def test_a_set_without_shared_images_stays_whole(data, tmp_path):
-    report = leakage.audit([read_side(data, 'val')], [read_side(data, 'val')])
-    assert report['counts'][0]['train_images_by_bytes'] == 3
     write(data / 'none/q.jpg', make_picture(9))
     evaluation = [image_sets.read_image_set(str(data / 'none'))]
-    leakage.write_report(leakage.audit([read_side(data, 'train')], evaluation), tmp_path / 'r.json')
+    write_json(leakage.audit([read_side(data, 'train')], evaluation), tmp_path / 'r.json')
     dataset = DATASETS.build(coco_style(data))
     assert leakage.leave_out(dataset, leakage.left_out_images(tmp_path / 'r.json')) == 0
     assert len(dataset) == 7
@@ -503,26 +568,26 @@ def test_refusals_leave_the_set_as_it_was(data, report_file):
     for wrapper in (ConcatDataset([dataset]), 'leakage.json'):
         with pytest.raises(TypeError, match=f"{type(wrapper).__name__} .*mmengine's BaseDataset"):
             leakage.leave_out(wrapper, images)
-
-    write(data / 'train/b.jpg', make_picture(1), cv2.IMWRITE_JPEG_QUALITY, 60)
-    with pytest.raises(ValueError, match=r'train.json: 1 images have other contents .*b.jpg; run'):
-        leakage.leave_out(dataset, images)
     assert len(dataset) == 7
 
 
-def logged(monkeypatch) -> list[str]:
+def logged(monkeypatch, module=leakage) -> list[str]:
     lines = []
-    monkeypatch.setattr(leakage, 'print_log', lambda line, **options: lines.append(line))
+    monkeypatch.setattr(module, 'print_log', lambda line, **options: lines.append(line))
     return lines
 
 
 def test_what_happened_is_logged(data, report_file, monkeypatch):
     lines, images = logged(monkeypatch), leakage.left_out_images(report_file)
     leakage.leave_out(DATASETS.build(coco_style(data)), images)
-    told = f'4 of 7 samples left out (images: 2), as {report_file} demands'
+    listed = f'of 2 images that {report_file} lists for training sets'
+    told = f'4 of 7 samples left out; {listed}, 2 are in this one'
     assert lines == [f'{data}/annotations/train.json: {told}']
     leakage.leave_out(DATASETS.build(coco_style(data, indices=2)), images)
-    assert lines[-1].endswith('; none of the 2 images listed of this set is in it')
+    assert lines[-1].endswith(f'0 of 2 samples left out; {listed}, 0 are in this one')
+    write(data / 'train/b.jpg', make_picture(1), cv2.IMWRITE_JPEG_QUALITY, 60)
+    assert leakage.leave_out(DATASETS.build(coco_style(data)), images) == 3
+    assert lines[-1].endswith(f'3 of 7 samples left out; {listed}, 1 are in this one')
     (data / 'train/b.jpg').unlink()
     dataset = DATASETS.build(coco_style(data))
     assert leakage.leave_out(dataset, images) == 3
@@ -530,14 +595,17 @@ def test_what_happened_is_logged(data, report_file, monkeypatch):
     assert names_in(dataset) == ['a.jpg', 'a.jpg', 'b.jpg', 'd.jpg']
 
 
-def test_audited_folders_only_warn(data, tmp_path, monkeypatch):
-    lines = logged(monkeypatch)
+def test_audited_folders_do_not_count(data, tmp_path):
     train = image_sets.read_image_set(str(data / 'train'))
-    leakage.write_report(leakage.audit([train], [read_side(data, 'val')]), tmp_path / 'r.json')
-    dataset = DATASETS.build(coco_style(data))
-    assert leakage.leave_out(dataset, leakage.left_out_images(tmp_path / 'r.json')) == 4
-    assert 'it may be unaudited' in lines[0]
-    assert len(lines) == 2
+    write_json(leakage.audit([train], [read_side(data, 'val')]), tmp_path / 'r.json')
+    dataset, images = DATASETS.build(coco_style(data)), leakage.left_out_images(tmp_path / 'r.json')
+    for ann_file in (dataset.ann_file, ''):  # nor for a set without annotations
+        dataset.ann_file = ann_file
+        with pytest.raises(
+            ValueError, match=r'r.json was written for \(none\).* ANNOTATIONS:FOLDER'
+        ):
+            leakage.leave_out(dataset, images)
+    assert len(dataset) == 7
 
 
 def test_damaged_reports(report_file, tmp_path):
@@ -549,7 +617,7 @@ def test_damaged_reports(report_file, tmp_path):
         ('[]', 'format is None'),
         (json.dumps({**report, 'format': 'other 2'}), "format is 'other 2', wanted is"),
         (json.dumps({**report, 'shared': [{'train': {}}]}), r"damaged: KeyError\('image'\)"),
-        (json.dumps({**report, 'sets': {'train': []}}), 'damaged: IndexError'),
+        (json.dumps({**report, 'sets': {'train': [{}]}}), 'damaged: KeyError'),
         (json.dumps({**report, 'sets': None}), 'damaged: TypeError'),
     ):
         report_file.write_text(content)
@@ -560,6 +628,6 @@ def test_damaged_reports(report_file, tmp_path):
 def test_a_report_is_written_whole_or_not_at_all(report_file):
     before = report_file.read_bytes()
     with pytest.raises(TypeError):
-        leakage.write_report({'format': object()}, report_file)
+        write_json({'format': object()}, report_file)
     assert report_file.read_bytes() == before
     assert [path.name for path in report_file.parent.glob('leakage*')] == ['leakage.json']

@@ -12,7 +12,8 @@ from mmpose.structures.bbox import get_udp_warp_matrix, get_warp_matrix
 
 from vitpose_mm.datasets import MultiDataset, TopdownAffineByCodec, in_order
 from vitpose_mm.datasets.image_sets import read_image_set
-from vitpose_mm.datasets.leakage import audit, write_report
+from vitpose_mm.datasets.leakage import audit
+from vitpose_mm.report import write_json
 
 UDP = dict(type='BatchedUDPHeatmap', input_size=(48, 64), heatmap_size=(12, 16))
 PLAIN = dict(UDP, type='BatchedMSRAHeatmap')
@@ -107,7 +108,7 @@ def test_images_of_evaluation_sets_are_left_out(folders):
         for name in ('coco', 'crowdpose', 'val')
     }
     report = str(folders / 'leakage.json')
-    write_report(audit([sets['coco'], sets['crowdpose']], [sets['val']]), report)
+    write_json(audit([sets['coco'], sets['crowdpose']], [sets['val']]), report)
     parts = dict(
         crowd=config(folders / 'coco', 'CocoDataset'),
         other=config(folders / 'crowdpose', 'CrowdPoseDataset'),

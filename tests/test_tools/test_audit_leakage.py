@@ -87,6 +87,10 @@ def test_errors_are_one_sentence(sets, tmp_path, monkeypatch, capsys):
     tool = runpy.run_path(str(ROOT / 'tools/audit_leakage.py'))
     out = tmp_path / 'leakage.json'
     both = ('--train', sets[0], '--eval', sets[1])
+    bad = {name: tmp_path / f'{name}.py' for name in ('syntax', 'name', 'module')}
+    bad['syntax'].write_text('model = dict(')
+    bad['name'].write_text('model = unknown')
+    bad['module'].write_text("custom_imports = dict(imports=['no_such_module'])")
     for arguments, message in (
         (('--out', out), 'either --config or both --train and --eval are needed'),
         (('--train', sets[0], '--out', out), 'either --config or both'),
@@ -94,6 +98,9 @@ def test_errors_are_one_sentence(sets, tmp_path, monkeypatch, capsys):
         ((*both, '--out', tmp_path), 'wanted is a file in a folder that exists'),
         ((*both, '--out', tmp_path / 'gone/a.json'), 'wanted is a file in a folder that exists'),
         (('--config', 'gone.py', '--out', out), 'gone.py'),
+        (('--config', bad['syntax'], '--out', out), f'{bad["syntax"]}: SyntaxError: '),
+        (('--config', bad['name'], '--out', out), f"{bad['name']}: NameError: name 'unknown'"),
+        (('--config', bad['module'], '--out', out), f'{bad["module"]}: ImportError: '),
         (('--train', 'gone.json:x', '--eval', sets[1], '--out', out), 'no annotation file gone'),
         ((*both, '--out', out, '--workers', 0), 'num_workers must be at least 1, got 0'),
         ((*both, '--out', out, '--max-distance', 40), 'from 0 to 16 bits, got 40'),

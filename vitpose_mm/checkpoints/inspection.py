@@ -1,11 +1,11 @@
 """What a checkpoint is."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from vitpose_mm.architectures import ARCHITECTURES
+from vitpose_mm.files import file_sha256
 
 from .errors import CheckpointError
 from .loading import load_file, state_dict_of
@@ -126,11 +126,4 @@ def _sha256(path: str) -> dict[str, str]:
     if os.path.isdir(path):
         files = sorted(os.path.join(path, name) for name in os.listdir(path))
         files = [name for name in files if name.endswith(('.safetensors', '.bin'))]
-    digests = {}
-    for name in files:
-        digest = hashlib.sha256()
-        with open(name, 'rb') as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        digests[os.path.basename(name)] = digest.hexdigest()
-    return digests
+    return {os.path.basename(name): file_sha256(name) for name in files}

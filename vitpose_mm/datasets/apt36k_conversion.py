@@ -28,9 +28,18 @@ FILE_NAMES = {
 SPLIT_OF_TENTH = (*['train'] * 7, 'val', *['test'] * 2)
 NUM_LISTED = 5
 
+_NUMBER = (int, float)
+_ID = (int, str)
+_NAMES = {_ID: 'a whole number or text', str: 'text', _NUMBER: 'a number', list: 'a list'}
 _REQUIRED = {
-    'image': ('id', 'file_name', 'width', 'height'),
-    'annotation': ('id', 'image_id', 'category_id', 'bbox', 'keypoints'),
+    'image': {'id': _ID, 'file_name': str, 'width': _NUMBER, 'height': _NUMBER},
+    'annotation': {
+        'id': _ID,
+        'image_id': _ID,
+        'category_id': _ID,
+        'bbox': list,
+        'keypoints': list,
+    },
 }
 
 
@@ -126,17 +135,35 @@ def _check(release: dict) -> None:
             f'no list of {" and ".join(missing)}; wanted is apt36k_annotations.json as released, '
             f'with lists of {", ".join(keys)}'
         )
-    for kind, keys in _REQUIRED.items():
+    if not release['images']:
+        raise ValueError('the list of images is empty')
+    for kind, types in _REQUIRED.items():
         for index, entry in enumerate(release[f'{kind}s']):
-            absent = [key for key in keys if key not in entry]
+            name = f'{kind} {index} of the list'
+            if not isinstance(entry, dict):
+                raise ValueError(
+                    f'{name} is {entry!r}; wanted is an object with {", ".join(types)}'
+                )
+            absent = [key for key in types if key not in entry]
             if absent:
-                raise ValueError(f'{kind} {index} of the list has no {", ".join(absent)}')
+                raise ValueError(f'{name} has no {", ".join(absent)}')
+            for key, wanted in types.items():
+                if not isinstance(entry[key], wanted):
+                    raise ValueError(f'{name} has {key} {entry[key]!r}; wanted is {_NAMES[wanted]}')
 
-    image_ids = set()
+    image_ids, originals = set(), {}
     for image in release['images']:
         if image['id'] in image_ids:
             raise ValueError(f'image id {image["id"]} is there twice; ids must be unique')
         image_ids.add(image['id'])
+        original = image['file_name']
+        file_name = normalized_file_name(original)
+        if file_name in originals:
+            raise ValueError(
+                f'{originals[file_name]!r} and {original!r} would both be {file_name!r}; species, '
+                'clip and frame must tell images apart'
+            )
+        originals[file_name] = original
     for annotation in release['annotations']:
         name = f'annotation {annotation["id"]}'
         if annotation['image_id'] not in image_ids:
@@ -152,6 +179,11 @@ def _check(release: dict) -> None:
             )
         if len(box) != 4:
             raise ValueError(f'{name} has bbox {box}; wanted is [left, top, width, height]')
+        crowd = annotation.get('iscrowd', annotation.get('is_crowd', 0))
+        for key, values in (('keypoints', keypoints), ('bbox', box), ('iscrowd', [crowd])):
+            others = [value for value in values if not isinstance(value, _NUMBER)]
+            if others:
+                raise ValueError(f'{name} has {others[0]!r} in its {key}; wanted are numbers')
 
 
 def find_clips(clips: Iterable[str], images: str | Path) -> dict[str, str]:

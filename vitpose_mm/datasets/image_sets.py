@@ -1,6 +1,5 @@
 """The images of data sets: from annotation files, folders and configs."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,8 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import init_default_scope
 from mmpose.registry import DATASETS
+
+from vitpose_mm.files import file_sha256
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
@@ -33,6 +34,7 @@ class ImageSet:
     annotations_sha256: Optional[str] = None
 
     def path(self, image: str) -> str:
+        """Path of the file of one of ``images``."""
         return os.path.join(self.folder, image)
 
 
@@ -99,7 +101,8 @@ def image_sets_of_config(cfg: Config) -> tuple[list[ImageSet], list[ImageSet]]:
     own options, ``leave_out`` among them, play no part. They are built without their pipelines.
 
     Raises:
-        ValueError: There is no training or no evaluation data, or a data set cannot be built.
+        ValueError: There is no training or no evaluation data, a part of them is no config, or a
+            data set cannot be built.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpose')
     sides = []
@@ -118,9 +121,15 @@ def image_sets_of_config(cfg: Config) -> tuple[list[ImageSet], list[ImageSet]]:
 
 def _data_set_configs(node: Mapping, name: str) -> Iterator[tuple[str, Mapping]]:
     """Entries and configs of the data sets within a data loader's config or a wrapper's."""
-    if node.get('datasets'):
-        parts = node['datasets']
-        for key, part in parts.items() if isinstance(parts, Mapping) else enumerate(parts):
+    if not isinstance(node, Mapping):
+        raise ValueError(f'{name} must be a config, dict(...), got {node!r}.')
+    parts = node.get('datasets')
+    if parts:
+        if isinstance(parts, (list, tuple)):
+            parts = dict(enumerate(parts))
+        if not isinstance(parts, Mapping):
+            raise ValueError(f'{name}.datasets must be configs, a list or by names, got {parts!r}.')
+        for key, part in parts.items():
             yield from _data_set_configs(part, f'{name}.datasets[{key!r}]')
     elif node.get('dataset'):
         yield from _data_set_configs(node['dataset'], f'{name}.dataset')
@@ -145,12 +154,10 @@ def image_set_of(dataset: BaseDataset) -> ImageSet:
 
     Raises:
         TypeError: It is no data set of mmengine's, or a wrapper.
-        ValueError: It is empty, or its samples have no image.
+        ValueError: It is empty, or its samples do not have one image each.
     """
     folder = image_folder(dataset)
-    images = dict.fromkeys(
-        image_in(folder, path) for paths in sample_paths(dataset) for path in paths
-    )
+    images = dict.fromkeys(image_in(folder, path) for path in sample_paths(dataset))
     if not images:
         raise ValueError(f'{dataset.ann_file} holds no samples.')
     is_file = bool(dataset.ann_file) and os.path.isfile(dataset.ann_file)
@@ -159,6 +166,7 @@ def image_set_of(dataset: BaseDataset) -> ImageSet:
 
 
 def image_folder(dataset: BaseDataset) -> str:
+    """Folder of a data set's images, ``data_root`` included; '' if it names none."""
     prefix = dataset.data_prefix or {}
     return prefix.get('img') or prefix.get('img_path') or ''
 
@@ -169,12 +177,12 @@ def image_in(folder: str, path: str) -> str:
     return PurePath(path[len(folder) :] if path.startswith(folder) else path).as_posix()
 
 
-def sample_paths(dataset: BaseDataset) -> Iterator[tuple[str, ...]]:
-    """The image of each sample, or several of a video, in the samples' order.
+def sample_paths(dataset: BaseDataset) -> Iterator[str]:
+    """The image of each sample, in the samples' order.
 
     Raises:
         TypeError: It is no data set of mmengine's, or a wrapper.
-        ValueError: A sample has no ``img_path``.
+        ValueError: The ``img_path`` of a sample is not the path of one image.
     """
     if not isinstance(dataset, BaseDataset) or hasattr(dataset, 'datasets'):
         raise TypeError(
@@ -183,17 +191,10 @@ def sample_paths(dataset: BaseDataset) -> Iterator[tuple[str, ...]]:
         )
     for index in range(len(dataset)):  # len reads the annotations if that is still to be done
         # mmpose's own get_data_info copies meta information into each
-        serialized = dataset.serialize_data
-        info = BaseDataset.get_data_info(dataset, index) if serialized else dataset.data_list[index]
-        paths = info.get('img_path')
-        if not paths:
-            raise ValueError(f'sample {index} of {dataset.ann_file} has no img_path.')
-        yield (str(paths),) if isinstance(paths, (str, os.PathLike)) else tuple(map(str, paths))
-
-
-def file_sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while data := file.read(2**20):
-            digest.update(data)
-    return digest.hexdigest()
+        path = BaseDataset.get_data_info(dataset, index).get('img_path')
+        if not isinstance(path, (str, os.PathLike)):
+            raise ValueError(
+                f'sample {index} of {dataset.ann_file} should have the path of one image as '
+                f'img_path, got {path!r}.'
+            )
+        yield str(path)

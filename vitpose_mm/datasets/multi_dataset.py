@@ -25,8 +25,8 @@ class MultiDataset(ConcatDataset):
             evaluation sets are taken out, see :func:`~.leakage.leave_out`.
 
     Raises:
-        ValueError: A report does not fit, see :func:`~.leakage.leave_out`; there are no data sets, they are not configs by label, or two that are to be
-            evaluated bear one ``dataset_name``.
+        ValueError: There are no data sets, or they are not configs by label; two that are to be
+            evaluated bear one ``dataset_name``; a report does not fit, see ``leave_out``.
     """
 
     def __init__(
