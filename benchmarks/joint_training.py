@@ -8,6 +8,7 @@ set: each alone, both with a head each, and both with a head and an expert each.
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -93,12 +94,17 @@ def run(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, object]
     return {
         'arm': arm,
         'seed': seed,
-        'steps': max(record.get('iter', 0) for record in records),
+        'steps': steps_per_epoch(folder / 'output.txt') * cfg.train_cfg.max_epochs,
         'batch': cfg.train_dataloader.batch_size,
         **{column: last[key] for column, key in COLUMNS.items() if key in last},
         'people': {n: last[f'{n}/people'] for n in ARMS[arm][0]},
         'CPU minutes': (usage.ru_utime + usage.ru_stime) / 60,
     }
+
+
+def steps_per_epoch(log: Path) -> int:
+    """From the lines ``Epoch(train) [1][50/140]``."""
+    return int(re.findall(r'Epoch\(train\)\s+\[\d+\]\[\s*\d+/(\d+)\]', log.read_text())[-1])
 
 
 def main() -> None:
