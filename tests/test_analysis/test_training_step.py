@@ -136,7 +136,7 @@ def test_several_data_sets_with_experts():
     )
     step = TrainingStep(cfg, batch_size=3)
     samples = step.batch['data_samples']
-    assert [sample.metainfo['dataset_name'] for sample in samples] == ['coco', 'aic', 'coco']
+    assert [sample.metainfo['dataset_name'] for sample in samples] == ['aic', 'coco', 'aic']
     losses = [step().item() for _ in range(3)]
     assert losses[2] < losses[0]
     costs, expected = (complexity_report(each, (64, 48)) for each in (cfg, plain))

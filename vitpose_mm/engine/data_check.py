@@ -151,9 +151,9 @@ def require_each_once(dataloader: DataLoader) -> None:
 
     mmengine drops what its samplers add to make processes even, but it knows no data sets.
     """
-    dataset, sampler = dataloader.dataset, dataloader.sampler
+    dataset = dataloader.dataset
     is_uneven = hasattr(dataset, 'lengths') and len(dataset) % get_world_size()
-    if is_uneven and getattr(sampler, 'round_up', False):
+    if is_uneven and getattr(dataloader.sampler, 'round_up', False):
         raise DataError(
             'several data sets are evaluated in several processes: their sampler needs '
             "round_up=False (sampler=dict(type='DefaultSampler', shuffle=False, round_up=False)), "
@@ -336,7 +336,8 @@ def annotation_files(node: object, name: str, keys: tuple) -> Iterator[tuple[str
             yield f'{name}.bbox_file', node['bbox_file']  # which mmpose does not join
         for key in keys:
             part = node.get(key)
-            if isinstance(part, dict) and 'type' not in part:  # by labels
+            # by labels in a MultiDataset, by names in a DatasetEvaluator
+            if key != 'dataset' and isinstance(part, dict) and 'type' not in part:
                 for label, item in part.items():
                     yield from annotation_files(item, f'{name}.{key}.{label}', keys)
             else:
