@@ -133,10 +133,11 @@ def test_several_data_sets_with_experts():
         type='MultiDatasetHead',
         shared=plain.model.head,
         heads={name: dict(out_channels=count) for name, count in keypoints.items()},
+        order=list(keypoints),
     )
     step = TrainingStep(cfg, batch_size=3)
     samples = step.batch['data_samples']
-    assert [sample.metainfo['dataset_name'] for sample in samples] == ['aic', 'coco', 'aic']
+    assert [sample.metainfo['dataset_name'] for sample in samples] == ['coco', 'aic', 'coco']
     losses = [step().item() for _ in range(3)]
     assert losses[2] < losses[0]
     costs, expected = (complexity_report(each, (64, 48)) for each in (cfg, plain))
