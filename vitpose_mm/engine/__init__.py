@@ -1,7 +1,8 @@
 """What surrounds the model in training: optimizer groups, seeds, checkpoints, processes."""
 
+from .annotation_files import check_annotation_files
 from .checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
-from .data_check import CheckDataHook, DataError, check_annotation_files
+from .data_check import CheckDataHook, DataError
 from .dataset_evaluator import DatasetEvaluator
 from .distributed import leave_processes, prepare_environment
 from .launch import (

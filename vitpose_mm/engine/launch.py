@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from .data_check import build_loops, check_annotation_files
+from .annotation_files import build_loops, check_annotation_files
 
 METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
 PICKLE_SUFFIXES = ('.pkl', '.pickle')

@@ -147,8 +147,6 @@ class MultiDatasetHead(BaseHead):
             raise ValueError(f'data set {name!r} has a head of its own, but also {dict(config)}')
         head = self.heads[config['head']]
         decoder, test_cfg = head.decoder, {}
-        if config.get('decoder') is None and config['head'] in self.routes:
-            test_cfg = self.routes[config['head']].test_cfg
         if config.get('decoder') is not None:
             decoder = KEYPOINT_CODECS.build(config['decoder'])
             if not isinstance(decoder, BatchedHeatmapCodec):
@@ -156,6 +154,8 @@ class MultiDatasetHead(BaseHead):
                     f'data set {name!r}: its decoder must be one of BatchedUDPHeatmap and '
                     f'BatchedMSRAHeatmap, got {type(decoder).__name__}'
                 )
+        elif config['head'] in self.routes:
+            test_cfg = self.routes[config['head']].test_cfg
         metainfo = config.get('metainfo')
         num_keypoints = getattr(head, 'out_channels', None)
         if metainfo is not None:
