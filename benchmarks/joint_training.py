@@ -21,13 +21,13 @@ from mmengine.config import Config
 from vitpose_mm.analysis import format_report, format_table, write_json
 from vitpose_mm.analysis.logs import read_scalars
 
-CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb45-7e_coco-style-lsp-128x96.py'
+CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb14-13e_coco-style-lsp-128x96.py'
 ROOT = CONFIGS.parent
 ARMS = {
-    'COCO alone': (['coco'], 32, False),
-    'LSP alone': (['lsp_extended'], 13, False),
-    'both, a head each': (['coco', 'lsp_extended'], 45, False),
-    'both, a head and an expert each': (['coco', 'lsp_extended'], 45, True),
+    'COCO alone': (['coco'], 10, False),
+    'LSP alone': (['lsp_extended'], 4, False),
+    'both, a head each': (['coco', 'lsp_extended'], 14, False),
+    'both, a head and an expert each': (['coco', 'lsp_extended'], 14, True),
 }
 COLUMNS = {
     'COCO AP': 'coco/AP',
