@@ -74,11 +74,10 @@ def config_of(arm: str, seed: int, arguments: argparse.Namespace) -> Config:
     return cfg
 
 
-def run(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, object]:
+def run(arm: str, seed: int, cfg: Config, arguments: argparse.Namespace) -> dict[str, object]:
     """Train an arm in a process of its own, and return its row."""
     folder = Path(arguments.work_dir, f'{arm.replace(",", "").replace(" ", "-")}-seed-{seed}')
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = config_of(arm, seed, arguments)
     cfg.dump(folder / 'arm.py')
     command = [sys.executable, ROOT / 'tools/train.py', folder / 'arm.py', '--work-dir', folder]
     environment = dict(os.environ, OMP_NUM_THREADS='1' if arguments.parallel > 1 else '2')
@@ -112,15 +111,18 @@ def main() -> None:
     start = time.perf_counter()
     jobs = [(arm, seed) for seed in arguments.seeds for arm in ARMS]
     order = sorted(jobs, key=lambda job: -ARMS[job[0]][1])  # the longest first
+    # here, as mmengine cannot read configs in several threads
+    configs = {job: config_of(*job, arguments) for job in order}
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        done = dict(zip(order, pool.map(lambda job: run(*job, arguments), order)))
+        rows = pool.map(lambda job: run(*job, configs[job], arguments), order)
+        done = dict(zip(order, rows))
     rows = [done[job] for job in jobs]
     header = ['arm', 'seed', 'steps', 'batch', *COLUMNS, 'CPU minutes']
     shown = [
         [f'{v:.3g}' if isinstance(v := row.get(c, ''), float) else v for c in header]
         for row in rows
     ]
-    cfg = config_of('COCO alone', 0, arguments)
+    cfg = configs[order[0]]
     settings = {
         'epochs': cfg.train_cfg.max_epochs,
         'input': '128x96',
