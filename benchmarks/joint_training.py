@@ -74,13 +74,19 @@ def config_of(arm: str, seed: int, arguments: argparse.Namespace) -> Config:
     return cfg
 
 
-def run(arm: str, seed: int, cfg: Config, arguments: argparse.Namespace) -> dict[str, object]:
-    """Train an arm in a process of its own, and return its row."""
+def prepare(arm: str, seed: int, arguments: argparse.Namespace) -> tuple[Config, Path]:
+    """Write the config of an arm into the arm's own folder."""
+    cfg = config_of(arm, seed, arguments)
     folder = Path(arguments.work_dir, f'{arm.replace(",", "").replace(" ", "-")}-seed-{seed}')
     folder.mkdir(parents=True, exist_ok=True)
     cfg.dump(folder / 'arm.py')
+    return cfg, folder
+
+
+def run(arm: str, seed: int, cfg: Config, folder: Path, parallel: int) -> dict[str, object]:
+    """Train an arm in a process of its own, and return its row."""
     command = [sys.executable, ROOT / 'tools/train.py', folder / 'arm.py', '--work-dir', folder]
-    environment = dict(os.environ, OMP_NUM_THREADS='1' if arguments.parallel > 1 else '2')
+    environment = dict(os.environ, OMP_NUM_THREADS='1' if parallel > 1 else '2')
     with open(folder / 'output.txt', 'w') as log:
         process = subprocess.Popen(
             list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=environment
@@ -112,9 +118,9 @@ def main() -> None:
     jobs = [(arm, seed) for seed in arguments.seeds for arm in ARMS]
     order = sorted(jobs, key=lambda job: -ARMS[job[0]][1])  # the longest first
     # here, as mmengine cannot read configs in several threads
-    configs = {job: config_of(*job, arguments) for job in order}
+    prepared = {job: prepare(*job, arguments) for job in order}
     with ThreadPoolExecutor(arguments.parallel) as pool:
-        rows = pool.map(lambda job: run(*job, configs[job], arguments), order)
+        rows = pool.map(lambda job: run(*job, *prepared[job], arguments.parallel), order)
         done = dict(zip(order, rows))
     rows = [done[job] for job in jobs]
     header = ['arm', 'seed', 'steps', 'batch', *COLUMNS, 'CPU minutes']
@@ -122,7 +128,7 @@ def main() -> None:
         [f'{v:.3g}' if isinstance(v := row.get(c, ''), float) else v for c in header]
         for row in rows
     ]
-    cfg = configs[order[0]]
+    cfg, _ = prepared[order[0]]
     settings = {
         'epochs': cfg.train_cfg.max_epochs,
         'input': '128x96',

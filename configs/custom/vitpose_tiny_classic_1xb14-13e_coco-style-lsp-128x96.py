@@ -5,9 +5,9 @@
 _base_ = ['./vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py']
 
 # --- schedule: 13 epochs of 450 steps on 4498 + 1800 people, on average 10 + 4 in a batch. For so
-# few samples: small batches, one learning rate for all layers, mild augmentation ---
+# few samples: small batches and mild augmentation ---
 train_cfg = dict(max_epochs=13, val_interval=13)
-optim_wrapper = dict(optimizer=dict(lr=1.5e-3), paramwise_cfg=dict(layer_decay_rate=1.0))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=200, start_factor=0.001, by_epoch=False),
     dict(type='CosineAnnealingLR', T_max=13, by_epoch=True, convert_to_iter_based=True),

@@ -5,6 +5,7 @@ from typing import Optional, Union
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
+from mmengine.model import ModuleDict
 from mmengine.structures import InstanceData, PixelData
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.models.heads import BaseHead
@@ -116,7 +117,7 @@ class MultiDatasetHead(BaseHead):
             raise ValueError(f'batch_norm must be one of {BATCH_NORMS}, got {batch_norm!r}')
         self.loss_weighting = loss_weighting
         self.batch_norm = batch_norm
-        self.heads = nn.ModuleDict()
+        self.heads = ModuleDict()  # unlike torch's it hands init_weights on
         self.routes: dict[str, Route] = {}
         order = sorted(heads) if order is None else list(order)
         if sorted(order) != sorted(heads):
