@@ -17,7 +17,7 @@ demo: $(INSTALLED)
 	$(BIN)/python tools/demo.py
 
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
