@@ -190,12 +190,24 @@ def test_splits_of_the_six_data_sets():
     differing = {name for name in val if val[name] != test[name]}
     assert differing == {'ap10k'}
     assert test.ap10k.ann_file == 'annotations/ap10k-test-split1.json'
-    half_body = {
-        name: any(t.type == 'RandomHalfBody' for t in source.get('pipeline', []))
+
+
+@pytest.mark.parametrize('variant', ['', '-udp'])
+def test_training_pipelines_of_one_data_set_alone(variant):
+    """As in the official configs: num_joints_half_body is 6 for CrowdPose, MPII has none."""
+    name = f'multi_dataset/vitpose_plus_base_classic_8xb128-210e_six-datasets{variant}-256x192.py'
+    cfg = Config.fromfile(CONFIGS / name)
+    own = {
+        name: {step.type: step for step in source.pipeline}
         for name, source in cfg.train_dataloader.dataset.datasets.items()
         if 'pipeline' in source
     }
-    assert half_body == dict(mpii=False)
+    assert list(own) == ['mpii']
+    assert 'ZeroBasedKeypoints' in own['mpii'] and 'RandomHalfBody' not in own['mpii']
+    codec = own['mpii']['TopdownAffineByCodec'].codecs.ap10k.type
+    assert codec == ('BatchedUDPHeatmap' if variant else 'BatchedMSRAHeatmap')
+    crowdpose = {step.type: step for step in cfg.train_datasets.crowdpose.pipeline}
+    assert crowdpose['RandomHalfBody'].min_total_keypoints == 7
 
 
 @pytest.mark.parametrize('arch', RECIPE)

@@ -81,13 +81,27 @@ train_datasets = dict(
         ann_file='annotations/mpii_train.json',
         data_prefix=dict(img='images/'),
         # no half bodies, as in the official code
-        pipeline=[dict(type='SeedAugmentation'), *checked, flipped, *augmented],
+        pipeline=[
+            dict(type='SeedAugmentation'),
+            *checked,
+            dict(type='ZeroBasedKeypoints'),
+            flipped,
+            *augmented,
+        ],
     ),
     crowdpose=dict(
         type='CrowdPoseDataset',
         data_root='data/crowdpose/',
         ann_file='annotations/mmpose_crowdpose_trainval.json',
         data_prefix=dict(img='images/'),
+        # half bodies of more than 6 keypoints, as in the official config
+        pipeline=[
+            dict(type='SeedAugmentation'),
+            *checked,
+            flipped,
+            dict(type='RandomHalfBody', min_total_keypoints=7),
+            *augmented,
+        ],
     ),
     ap10k=dict(
         type='AP10KDataset',

@@ -11,7 +11,7 @@ train_pipeline_by_codec = [
 val_pipeline_by_codec = [
     crop if step.type == crop['type'] else step for step in _base_.val_pipeline_by_codec
 ]
-mpii = [step for step in train_pipeline_by_codec if step['type'] != 'RandomHalfBody']
+mpii = [crop if step.type == crop['type'] else step for step in _base_.train_datasets.mpii.pipeline]
 train_dataloader = dict(
     dataset=dict(pipeline=train_pipeline_by_codec, datasets=dict(mpii=dict(pipeline=mpii)))
 )

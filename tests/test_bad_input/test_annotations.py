@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, RepeatDataset
 from mmengine.runner.runner import _SlicedDataset
 from mmpose.registry import DATASETS, KEYPOINT_CODECS
-from tiny_training import finish, start_tool
+from tiny_training import CODEC, finish, start_tool
 
 from vitpose_mm.engine import build_runner, check_annotation_files, data_check
 from vitpose_mm.engine.data_check import CheckDataHook, check_dataset, leaves
@@ -327,6 +327,32 @@ def test_the_number_after_conversion_counts(cfg):
     CheckDataHook().before_train(runner_for(converted, out_channels=21))
     with pytest.raises(ValueError, match=r'has 21 keypoints, but model.head.out_channels is 17'):
         CheckDataHook().before_train(runner_for(converted))
+
+
+def test_crops_that_the_head_cannot_read(cfg):
+    runner = runner_for(build(cfg))
+    runner.model.head.decoder = KEYPOINT_CODECS.build(CODEC)
+    CheckDataHook().before_train(runner)
+    runner.model.head.decoder = KEYPOINT_CODECS.build(dict(CODEC, type='BatchedMSRAHeatmap'))
+    message = (
+        r'\(coco\): TopdownAffine crops to input_size \(48, 64\) with use_udp=True, but the codec '
+        r'BatchedMSRAHeatmap of model.head needs input_size \(48, 64\) with use_udp=False'
+    )
+    with pytest.raises(ValueError, match=message):
+        CheckDataHook().before_train(runner)
+
+
+def test_one_head_for_other_flip_pairs(cfg):
+    part = cfg.train_dataloader.dataset.to_dict()
+    pipeline = part.pop('pipeline')
+
+    def several(**types):
+        parts = {name: {**part, 'type': kind} for name, kind in types.items()}
+        return DATASETS.build(dict(type='MultiDataset', pipeline=pipeline, datasets=parts))
+
+    with pytest.raises(ValueError, match='one head cannot read data sets with different flip_ind'):
+        CheckDataHook().before_train(runner_for(several(coco='CocoDataset', ap10k='AP10KDataset')))
+    CheckDataHook().before_train(runner_for(several(coco='CocoDataset')))
 
 
 def wrap(cfg, kind: str):

@@ -11,13 +11,13 @@ import numpy as np
 
 AUTHORS_FOLDER = 'D:\\Animal_pose\\AP-36k-patr1'
 CLIPS = {
-    '29wolf/v1c1': 2,
+    '29wolf/v5c1': 2,
     '29wolf/v2c1': 2,
-    '29wolf/v3c2': 2,
+    '29wolf/v10c2': 2,
     '3cat/v1c1': 1,
     '6pig/v1c1': 2,
 }
-"""Frames of each clip; for train: 29wolf/v2c1, 6pig/v1c1, for val: 29wolf/v3c2, 3cat/v1c1."""
+"""Frames of each clip; for train: 29wolf/v2c1, 6pig/v1c1, for val: 29wolf/v10c2, 3cat/v1c1."""
 
 
 def ap10k_sources(folder: Path) -> list[tuple[Path, list[dict]]]:

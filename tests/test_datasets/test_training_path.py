@@ -12,6 +12,7 @@ from vitpose_mm.datasets import (
     FastRandomBBoxTransform,
     FastRandomFlip,
     PackPersonInputs,
+    ZeroBasedKeypoints,
     stacked_collate,
 )
 from vitpose_mm.models import StackedPoseDataPreprocessor
@@ -123,3 +124,11 @@ def test_crops_of_several_sizes_stay_a_list():
     assert [tuple(image.shape) for image in batch['inputs']] == [(3, 32, 24), (3, 40, 24)]
     result = StackedPoseDataPreprocessor(mean=[0.0] * 3, std=[1.0] * 3)(batch)
     assert result['inputs'].shape == (2, 3, 40, 24)
+
+
+def test_keypoints_that_count_from_zero():
+    original = crop(0)
+    keypoints = original['keypoints'].copy()
+    shifted = ZeroBasedKeypoints().transform(dict(original))['keypoints']
+    np.testing.assert_array_equal(shifted, keypoints - 1)
+    np.testing.assert_array_equal(original['keypoints'], keypoints)

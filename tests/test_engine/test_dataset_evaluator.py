@@ -1,5 +1,7 @@
 """Metrics by data set, and the table at the end."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mmengine.evaluator import BaseMetric
@@ -104,6 +106,18 @@ def test_people_are_counted_over_processes(monkeypatch, log):
     monkeypatch.setattr(dataset_evaluator, 'all_gather_object', lambda mine: gathered)
     results = evaluation.evaluate(5)
     assert (results['coco/people'], results['hand/people']) == (1, 4)
+
+
+def test_people_of_the_annotation_file_not_boxes(log):
+    evaluation = evaluator()
+    evaluation.dataset_meta = META
+    people = [dict(num_keypoints=3), dict(num_keypoints=0), dict(num_keypoints=2, iscrowd=1)]
+    anns = dict(enumerate([*people, dict(num_keypoints=1)]))
+    evaluation.metrics_by_dataset['coco'][0].coco = SimpleNamespace(anns=anns)
+    batch = [sample('coco', 1), sample('coco', 2), sample('coco', 3), hand(1)]
+    evaluation.process(batch, dict(inputs=[1, 2, 3, 5], data_samples=batch))
+    results = evaluation.evaluate(4)
+    assert (results['coco/people'], results['hand/people']) == (2, 1)
 
 
 def test_a_single_data_set():

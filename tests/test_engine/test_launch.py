@@ -212,6 +212,12 @@ def test_gpus_are_left_to_mmengine(cfg, monkeypatch, one_process):
     assert not torch.distributed.is_initialized()
 
 
+def test_batch_norm_that_waits_for_absent_data_sets(cfg, one_process):
+    cfg.merge_from_dict({'sync_bn': 'mmcv', 'model': {'head': {'type': 'MultiDatasetHead'}}})
+    with pytest.raises(ValueError, match="MultiDatasetHead needs sync_bn='torch', got 'mmcv'"):
+        engine.prepare_environment(cfg, 'pytorch')
+
+
 @pytest.mark.parametrize('launcher', ['pytorch', 'slurm', 'mpi'])
 def test_processes_without_gpus(cfg, monkeypatch, one_process, launcher):
     monkeypatch.setattr(distributed, 'get_device', lambda: 'cpu')

@@ -253,6 +253,16 @@ def test_a_chosen_head_reads_every_sample():
         np.testing.assert_array_equal(found.keypoints, wanted.keypoints)
 
 
+def test_each_head_starts_as_a_head_alone():
+    """The official TopdownHeatmapSimpleHead.init_weights: std 0.001, biases 0."""
+    head = build(dict(coco=HEADS['coco'], aic=HEADS['aic']))
+    head.init_weights()
+    for name in ('coco', 'aic'):
+        final = head.heads[name].final_layer
+        assert final.weight.std().item() == pytest.approx(1e-3, rel=0.3)
+        assert not final.bias.any()
+
+
 def test_heatmaps_of_one_or_all_heads():
     head = build(datasets=OCHUMAN).eval()
     every = head(features(2))
@@ -271,6 +281,10 @@ def test_heatmaps_of_one_or_all_heads():
         (dict(datasets=dict(ochuman=dict(head='crowdpose'))), "'ochuman' must name one of"),
         (dict(datasets=dict(ochuman=dict(head='coco', codec=UDP))), "'ochuman' must name one of"),
         (dict(datasets=dict(aic=dict(head='coco'))), "'aic' has a head of its own"),
+        (
+            dict(datasets=dict(ochuman=dict(head='coco', test_cfg=dict(flip_test=True)))),
+            r"'ochuman': its test_cfg may have shift_heatmap, got \{'flip_test': True\}",
+        ),
         (
             dict(datasets=dict(x=dict(head='coco', decoder=dict(UDP, type='UDPHeatmap')))),
             'must be one of BatchedUDPHeatmap and BatchedMSRAHeatmap, got UDPHeatmap',

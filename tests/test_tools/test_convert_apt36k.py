@@ -35,8 +35,8 @@ def test_conversion(tmp_path):
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     images = json.loads(before['val_annotations_1.json'])['images']
     assert [image['file_name'] for image in images] == [
-        '29wolf/v3c2/frame1.jpg',
-        '29wolf/v3c2/frame2.jpg',
+        '29wolf/v10c2/frame1.jpg',
+        '29wolf/v10c2/frame2.jpg',
         '3cat/v1c1/frame1.jpg',
     ]
     output = run(release, out)

@@ -8,6 +8,7 @@ from .transforms import (
     FastRandomFlip,
     PackPersonInputs,
     TopdownAffineByCodec,
+    ZeroBasedKeypoints,
 )
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     'MultiDataset',
     'PackPersonInputs',
     'TopdownAffineByCodec',
+    'ZeroBasedKeypoints',
     'in_order',
     'stacked_collate',
 ]

@@ -29,14 +29,13 @@ SPLIT_OF_TENTH = (*['train'] * 7, 'val', *['test'] * 2)
 NUM_LISTED = 5
 
 _NUMBER = (int, float)
-_ID = (int, str)
-_NAMES = {_ID: 'a whole number or text', str: 'text', _NUMBER: 'a number', list: 'a list'}
+_NAMES = {int: 'a whole number', str: 'text', _NUMBER: 'a number', list: 'a list'}
 _REQUIRED = {
-    'image': {'id': _ID, 'file_name': str, 'width': _NUMBER, 'height': _NUMBER},
+    'image': {'id': int, 'file_name': str, 'width': _NUMBER, 'height': _NUMBER},
     'annotation': {
-        'id': _ID,
-        'image_id': _ID,
-        'category_id': _ID,
+        'id': int,
+        'image_id': int,
+        'category_id': int,
         'bbox': list,
         'keypoints': list,
     },
@@ -71,14 +70,16 @@ def clip_of(file_name: str) -> str:
 
 
 def split_of(clip: str) -> str:
-    """``'train'``, ``'val'`` or ``'test'``, by the SHA-256 of the clip's name alone.
+    """``'train'``, ``'val'`` or ``'test'``, by the SHA-256 of the video's name alone.
 
-    On average 7 : 1 : 2. A clip stays where it is whatever else is in the file.
+    On average 7 : 1 : 2. A clip stays where it is whatever else is in the file, and clips of one
+    video stay together: ``v3c1`` and ``v3c2`` are of ``v3``. Other names are taken as they are.
 
     Args:
         clip: ``species/clip``, as the release spells it.
     """
-    digest = hashlib.sha256(clip.encode()).digest()
+    video = re.sub(r'(/v\d+)c\d.*', r'\1', clip)
+    digest = hashlib.sha256(video.encode()).digest()
     return SPLIT_OF_TENTH[int.from_bytes(digest[:4], 'big') * len(SPLIT_OF_TENTH) >> 32]
 
 

@@ -5,6 +5,7 @@ from typing import Optional
 import cv2
 import numpy as np
 import torch
+from mmcv.transforms import BaseTransform
 from mmpose.datasets.transforms import (
     PackPoseInputs,
     RandomBBoxTransform,
@@ -69,6 +70,20 @@ class PackPersonInputs(PackPoseInputs):
         packed = super().transform({**results, 'img': PIXEL})
         packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
         return packed
+
+
+@TRANSFORMS.register_module()
+class ZeroBasedKeypoints(BaseTransform):
+    """Keypoints of MPII, whose pixels count from 1, in coordinates that count from 0.
+
+    As the official code (mmpose 0.x, ``TopDownMpiiDataset``) trains; mmpose's ``MpiiDataset`` does
+    it to boxes alone. For training only: ``MpiiPCKAccuracy`` adds 1 to predictions and compares
+    them with the annotations as they are.
+    """
+
+    def transform(self, results: dict) -> dict:
+        results['keypoints'] = results['keypoints'] - 1
+        return results
 
 
 @TRANSFORMS.register_module()

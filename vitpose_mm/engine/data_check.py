@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 from torch.utils.data import DataLoader
 
+from vitpose_mm.codecs import BatchedHeatmapCodec, is_udp
 from vitpose_mm.datasets.loading import box_problem
 
 from .parts import bare_model, transforms_of
@@ -34,8 +35,9 @@ class CheckDataHook(Hook):
     top-down data sets of mmpose, also inside of ``ConcatDataset``, ``RepeatDataset`` and
     ``CombinedDataset``; of others only the number of samples is logged.
 
-    With a ``MultiDatasetHead`` each data set must have its head, with its number of keypoints, flip
-    pairs and the crop that the codec needs; in training each head must have a data set, too.
+    Crops must be those that the head's codec needs. With a ``MultiDatasetHead`` each data set must
+    have its head, with its number of keypoints and flip pairs; in training each head must have a
+    data set, too. Data sets that share a single head must have the same flip pairs.
 
     Keypoints outside of the image are no error. They are learned like others where the crop
     reaches; near its border the Gaussian is cut, and farther out (3 sigma and a pixel) the keypoint
@@ -107,6 +109,7 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
             "sampler=dict(type='MultiDatasetSampler', temperature=1, epoch_size=...) draws from all"
         )
     chosen = test_cfg.get('dataset') if metrics else None
+    files_by_flips: dict[tuple, str] = {}
     for leaf, num_converted in leaves(dataset):
         num_predicted, entry = getattr(head, 'out_channels', None), 'model.head.out_channels'
         if routes is not None:
@@ -128,8 +131,19 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
             used.add(routes[name].head)
             num_predicted = routes[name].num_keypoints
             entry = f'model.head.heads.{routes[name].head}.out_channels'
+        else:
+            check_crop(leaf, getattr(head, 'decoder', None), 'model.head')
+            if num_converted is None and not converts:
+                flips = tuple(leaf.metainfo.get('flip_indices', ()))
+                files_by_flips.setdefault(flips, leaf.ann_file)
         known = isinstance(num_predicted, int) and not converts
         check_dataset(leaf, num_converted, num_predicted if known else None, entry)
+    if len(files_by_flips) > 1:
+        raise DataError(
+            f'one head cannot read data sets with different flip_indices, got {files_by_flips}: '
+            'give each its own in a MultiDatasetHead, or convert keypoints in the pipelines '
+            "(dict(type='KeypointConverter', ...))"
+        )
     idle = routes is not None and {route.head for route in routes.values()} - used
     if idle and not metrics:
         raise DataError(
@@ -159,25 +173,33 @@ def check_route(dataset: BaseDataset, name: str, route: object) -> None:
     Raises:
         DataError: They are cropped otherwise than the codec needs, or flip other pairs.
     """
-    where = f'{dataset.ann_file} ({name})'
+    check_crop(dataset, route.decoder, f'head {route.head!r}')
+    pairs, expected = dataset.metainfo['flip_indices'], (route.metainfo or {}).get('flip_indices')
+    if expected is not None and list(pairs) != list(expected):
+        raise DataError(
+            f'{dataset.ann_file} ({name}): flip_indices of the data set are {pairs}, but those of '
+            f'metainfo in the model are {expected}'
+        )
+
+
+def check_crop(dataset: BaseDataset, codec: object, owner: str) -> None:
+    """Raise a ``DataError`` if a data set's crops are not those that a codec of ours needs."""
+    if not isinstance(codec, BatchedHeatmapCodec):
+        return
+    name = dataset.metainfo.get('dataset_name')
+    needed = tuple(codec.input_size), is_udp(type(codec))
     for transform in transforms_of(dataset):
-        if not hasattr(transform, 'use_udp') or route.decoder is None:
+        if not hasattr(transform, 'use_udp'):
             continue
         is_routed = hasattr(transform, 'uses_udp')
         use_udp = transform.uses_udp(name) if is_routed else transform.use_udp
         crop = tuple(transform.input_size), use_udp
-        if crop != (route.input_size, route.use_udp):
+        if crop != needed:
             raise DataError(
-                f'{where}: {type(transform).__name__} crops to input_size {crop[0]} with use_udp='
-                f'{crop[1]}, but the codec {type(route.decoder).__name__} of head {route.head!r} '
-                f'needs input_size {route.input_size} with use_udp={route.use_udp}'
+                f'{dataset.ann_file} ({name}): {type(transform).__name__} crops to input_size '
+                f'{crop[0]} with use_udp={crop[1]}, but the codec {type(codec).__name__} of '
+                f'{owner} needs input_size {needed[0]} with use_udp={needed[1]}'
             )
-    pairs, expected = dataset.metainfo['flip_indices'], (route.metainfo or {}).get('flip_indices')
-    if expected is not None and list(pairs) != list(expected):
-        raise DataError(
-            f'{where}: flip_indices of the data set are {pairs}, but those of metainfo in the '
-            f'model are {expected}'
-        )
 
 
 def leaves(

@@ -1,7 +1,7 @@
 """Several data sets evaluated in one run."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Optional, Union
 
 from mmengine.dist import all_gather_object, is_main_process
@@ -22,7 +22,8 @@ class DatasetEvaluator(Evaluator):
 
     Unlike in mmpose's ``MultiDatasetEvaluator``, data sets are told apart by the ``dataset_name``
     of their samples, whatever their class, may have several metrics, and their names are prefixes
-    of the results: ``coco/AP``, ``mpii/PCK``, and ``coco/people``, the number of samples.
+    of the results: ``coco/AP``, ``mpii/PCK``, and ``coco/people``, the number of people with
+    keypoints in the metric's annotation file, or that of samples where it has none.
 
     Args:
         metrics: Config of a metric, or of several in a list, by ``dataset_name``. A ``prefix`` in
@@ -103,10 +104,17 @@ class DatasetEvaluator(Evaluator):
         """Metrics of all data sets, by ``<dataset_name>/<metric>``."""
         counts = all_gather_object(dict(self._num_samples))
         self._num_samples.clear()
+        # samples may be a detector's boxes
+        num_annotated = {
+            name: num_people(metric.coco.anns.values())
+            for name, of_dataset in self.metrics_by_dataset.items()
+            for metric in of_dataset
+            if getattr(metric, 'coco', None) is not None
+        }
         results = super().evaluate(size)
         rows = []
         for name in self.metrics_by_dataset:
-            people = sum(count.get(name, 0) for count in counts)
+            people = num_annotated.get(name, sum(count.get(name, 0) for count in counts))
             of_dataset = {
                 key.removeprefix(f'{name}/'): value
                 for key, value in results.items()
@@ -122,3 +130,10 @@ class DatasetEvaluator(Evaluator):
             header = ('data set', 'metric', 'value', 'people')
             print_log('\n' + format_table([header, *rows]), 'current')
         return results
+
+
+def num_people(annotations: Iterable[dict]) -> int:
+    """How many of COCO's annotations its evaluation of keypoints wants to be found."""
+    return sum(
+        each.get('num_keypoints', 1) > 0 and not each.get('iscrowd', 0) for each in annotations
+    )

@@ -40,7 +40,9 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
         launcher: 'none', 'pytorch' (``torchrun``, ``tools/dist_*.sh``), 'slurm' or 'mpi'.
 
     Raises:
-        ValueError: If the launcher is unknown, or this process was not started by it.
+        ValueError: If the launcher is unknown, or this process was not started by it; or if
+            several heads are to have mmcv's ``sync_bn``, which would wait for ever for processes
+            without samples of a data set.
     """
     if launcher != 'none' and launcher not in RANK_VARIABLES:
         raise ValueError(f'launcher must be one of {["none", *RANK_VARIABLES]}, got {launcher!r}.')
@@ -53,6 +55,9 @@ def prepare_environment(cfg: Config, launcher: str) -> None:
             f'launcher {launcher!r} needs the environment variables {missing}, which the program '
             'that starts the processes sets (tools/dist_train.sh or torchrun, srun, mpirun).'
         )
+    head = cfg.get('model', {}).get('head') or {}
+    if cfg.get('sync_bn') == 'mmcv' and head.get('type') == 'MultiDatasetHead':
+        raise ValueError("a MultiDatasetHead needs sync_bn='torch', got 'mmcv'")
     if get_device() == 'cpu':
         start_gloo(cfg, launcher)
         wrap_without_devices(cfg)

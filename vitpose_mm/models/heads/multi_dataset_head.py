@@ -14,7 +14,7 @@ from mmpose.structures import PoseDataSample
 from torch import Tensor, nn
 
 from vitpose_mm.checkpoints import require_exact_match
-from vitpose_mm.codecs import BatchedHeatmapCodec, is_udp
+from vitpose_mm.codecs import BatchedHeatmapCodec
 from vitpose_mm.datasets import in_order
 
 LOSS_WEIGHTINGS = ('samples', 'datasets')
@@ -32,7 +32,7 @@ class Route:
         decoder: Codec that reads the heatmaps in evaluation.
         num_keypoints: K of the head, None if it does not say.
         metainfo: Parsed meta information of the data set, None if it is only in the samples.
-        test_cfg: What is different from the model's ``test_cfg``.
+        test_cfg: Its own ``shift_heatmap``, if not the model's.
     """
 
     head: str
@@ -47,11 +47,6 @@ class Route:
         """Width and height of the crop that the codec needs, px."""
         size = getattr(self.decoder, 'input_size', None)
         return None if size is None else tuple(size)
-
-    @property
-    def use_udp(self) -> Optional[bool]:
-        """Whether the codec needs a crop by UDP's affine; None without a codec."""
-        return None if self.decoder is None else is_udp(type(self.decoder))
 
 
 @MODELS.register_module()
@@ -78,8 +73,8 @@ class MultiDatasetHead(BaseHead):
     Args:
         heads: Configs of heads by the ``dataset_name`` of their data set. Besides a
             head's own entries each may hold ``metainfo`` (as data sets have it, or the name of a
-            class of data sets) to be applied to any picture, and ``test_cfg``
-            (``shift_heatmap``, ...) where it differs from the model's.
+            class of data sets) to be applied to any picture, and ``test_cfg`` with its own
+            ``shift_heatmap``; what else is in the model's ``test_cfg`` holds for all.
         shared: What all heads' configs have in common.
         datasets: Further data sets that are read by one of the heads, by ``dataset_name``: dicts
             with ``head``, and optionally ``expert`` (by default the head's), ``metainfo``,
@@ -157,6 +152,12 @@ class MultiDatasetHead(BaseHead):
                 )
         elif config['head'] in self.routes:
             test_cfg = self.routes[config['head']].test_cfg
+        own_cfg = dict(config.get('test_cfg') or {})
+        if set(own_cfg) - {'shift_heatmap'}:
+            raise ValueError(
+                f'data set {name!r}: its test_cfg may have shift_heatmap, got {own_cfg}; all else '
+                "is the same for all data sets of a batch and belongs to the model's test_cfg"
+            )
         metainfo = config.get('metainfo')
         num_keypoints = getattr(head, 'out_channels', None)
         if metainfo is not None:
@@ -177,7 +178,7 @@ class MultiDatasetHead(BaseHead):
             decoder=decoder,
             num_keypoints=num_keypoints,
             metainfo=metainfo,
-            test_cfg={**test_cfg, **(config.get('test_cfg') or {})},
+            test_cfg={**test_cfg, **own_cfg},
         )
 
     def route(self, dataset_name: str) -> Route:
