@@ -11,6 +11,11 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # so that no process is left with a slow one at the end
+    items.sort(key=lambda item: item.get_closest_marker('slow') is None)
+
+
 @pytest.fixture(autouse=True)
 def _mmpose_scope() -> None:
     init_default_scope('mmpose')

@@ -133,6 +133,7 @@ def table_of(log: str) -> dict[tuple[str, str], tuple[float, int]]:
     return rows
 
 
+@pytest.mark.slow
 def test_one_epoch_and_one_table(logs):
     for way in ('mim', 'two'):
         rows = table_of(logs[way])
