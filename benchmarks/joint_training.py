@@ -21,7 +21,7 @@ from mmengine.config import Config
 from vitpose_mm.analysis import format_report, format_table, write_json
 from vitpose_mm.analysis.logs import read_scalars
 
-CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb14-13e_coco-style-lsp-128x96.py'
+CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb14-12e_coco-style-lsp-128x96.py'
 ROOT = CONFIGS.parent
 ARMS = {
     'COCO alone': (['coco'], 10, False),

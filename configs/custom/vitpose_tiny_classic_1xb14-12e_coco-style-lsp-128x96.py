@@ -4,13 +4,13 @@
 # Start: a DeiT-tiny, timm's or the original file, as it is.
 _base_ = ['./vitpose_tiny_simple_1xb64-10e_coco-style-256x192.py']
 
-# --- schedule: 13 epochs of 450 steps on 4498 + 1800 people, on average 10 + 4 in a batch. For so
+# --- schedule: 12 epochs of 450 steps on 4498 + 1800 people, on average 10 + 4 in a batch. For so
 # few samples: small batches and mild augmentation ---
-train_cfg = dict(max_epochs=13, val_interval=13)
+train_cfg = dict(max_epochs=12, val_interval=12)
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=200, start_factor=0.001, by_epoch=False),
-    dict(type='CosineAnnealingLR', T_max=13, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', T_max=12, by_epoch=True, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(base_batch_size=14)
 
