@@ -188,8 +188,13 @@ def test_splits_of_the_six_data_sets():
     cfg = Config.fromfile(CONFIGS / name)
     val, test = (loader.dataset.datasets for loader in (cfg.val_dataloader, cfg.test_dataloader))
     differing = {name for name in val if val[name] != test[name]}
-    assert differing == {'ap10k'}
+    assert differing == {'ap10k', 'ochuman'}
     assert test.ap10k.ann_file == 'annotations/ap10k-test-split1.json'
+    assert test.ochuman.ann_file == 'annotations/ochuman_coco_format_test_range_0.00_1.00.json'
+    alone = Config.fromfile(CONFIGS / 'body/vitpose_base_classic_8xb64-210e_ochuman-256x192.py')
+    for loader, expected in ((alone.val_dataloader, val), (alone.test_dataloader, test)):
+        own = {key: value for key, value in loader.dataset.items() if key != 'pipeline'}
+        assert own == expected.ochuman
 
 
 @pytest.mark.parametrize('variant', ['', '-udp'])

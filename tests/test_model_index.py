@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mim.commands import search
+from mmengine.config import Config
 from modelindex.load_model_index import load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,11 +115,12 @@ def test_heads_have_the_keypoints_and_codec_of_their_data_set(entry):
 def test_config_is_of_the_same_model(entry):
     if entry['Config'] is None:
         return
-    assert (ROOT / entry['Config']).is_file()
-    model = f'vitpose_{entry["Arch"]}_{entry["Decoder"]}_'
+    plus = 'plus_' if entry['Experts'] else ''
+    model = f'vitpose_{plus}{entry["Arch"]}_{entry["Decoder"]}_'
     assert Path(entry['Config']).name.startswith(model)
-    assert list(entry['Heads']) == ['coco']
-    assert entry['Experts'] == 0
+    model = Config.fromfile(ROOT / entry['Config']).model
+    assert list(entry['Heads']) == model.head.get('order', [model.get('pretrained_dataset')])
+    assert entry['Experts'] == len(model.backbone.get('experts', []))
 
 
 @each_entry

@@ -8,8 +8,8 @@ def build_parser() -> argparse.ArgumentParser:
         description=(
             'Convert the annotation file of the APT-36K release. What comes out: '
             "OUT_DIR/{train,val,test}_annotations_1.json in COCO's format, file names relative to "
-            'the folder that holds the folders of the species. Every clip is in one of them, by a '
-            'hash of its name, about 7 : 1 : 2; the same on every machine. Each file is written '
+            'the folder that holds the folders of the species. Every video is in one of them, by '
+            'a hash of its name, about 7 : 1 : 2; the same on every machine. Each file is written '
             'whole or not at all.'
         )
     )

@@ -342,6 +342,22 @@ def test_crops_that_the_head_cannot_read(cfg):
         CheckDataHook().before_train(runner)
 
 
+def test_crops_of_the_pipeline_around_data_sets(cfg):
+    part = cfg.train_dataloader.dataset.to_dict()
+    both = dict(
+        type='CombinedDataset',
+        metainfo=dict(from_file='configs/_base_/datasets/coco.py'),
+        datasets=[{**part, 'pipeline': []}] * 2,
+        pipeline=part['pipeline'],
+    )
+    runner = runner_for(DATASETS.build(both))
+    runner.model.head.decoder = KEYPOINT_CODECS.build(CODEC)
+    CheckDataHook().before_train(runner)
+    runner.model.head.decoder = KEYPOINT_CODECS.build(dict(CODEC, type='BatchedMSRAHeatmap'))
+    with pytest.raises(ValueError, match=r'TopdownAffine crops .* use_udp=True, but the codec'):
+        CheckDataHook().before_train(runner)
+
+
 def test_one_head_for_other_flip_pairs(cfg):
     part = cfg.train_dataloader.dataset.to_dict()
     pipeline = part.pop('pipeline')

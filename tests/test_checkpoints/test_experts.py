@@ -204,3 +204,28 @@ def test_experts_of_other_data_sets_begin_with_one_of_the_file(tmp_path):
         features = vit(images(2), torch.tensor([0, 1]))[0]
         expected = source.backbone(images(2), torch.tensor([3, 3]))[0]
     torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-6)
+    vit = pretrained(path, experts=('zebras', 'mpii'), pretrained_expert='ap10k')
+    with torch.no_grad():
+        features = vit(images(2), torch.tensor([0, 1]))[0]
+        expected = source.backbone(images(2), torch.tensor([3, 2]))[0]
+    torch.testing.assert_close(features, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize('names', [('coco', 'zebras'), ('cats', 'dogs')])
+def test_own_checkpoints_need_no_expert_to_begin_with(tmp_path, names):
+    """Resumed, tested or averaged with the config that a model was trained with."""
+    options = dict(experts=names, pretrained_expert='coco')
+    trained = vitpose_plus(dict.fromkeys(names, 17), **options)
+    for number, expert in enumerate(trained.backbone.blocks[0].mlp.experts):
+        torch.nn.init.constant_(expert.weight, number)
+    path = save(trained, tmp_path / 'own.pth')
+    loaded = vitpose_plus(dict.fromkeys(names, 17), **options)
+    load(loaded, path)
+    averaged = vitpose_plus(dict.fromkeys(names, 17), **options)
+    averaged.load_state_dict(trained.state_dict())
+    alone = pretrained(path, **options)
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+        assert torch.equal(averaged.state_dict()[name], tensor), name
+        if name.startswith('backbone.'):
+            assert torch.equal(alone.state_dict()[name.removeprefix('backbone.')], tensor), name

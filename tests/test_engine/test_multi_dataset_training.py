@@ -215,6 +215,32 @@ def test_validation_loss_is_told_by_data_set(tmp_path, data_root, loss_weighting
     assert values['coco/kpt'] != values['crowdpose/kpt']
 
 
+def test_validation_loss_of_a_head_that_reads_two_data_sets(tmp_path, data_root):
+    """Heads count alike, not their data sets."""
+    cfg = multi_config(data_root, 8, work_dir=str(tmp_path), train_cfg__max_epochs=1)
+    cfg.model.head.update(
+        loss_weighting='datasets',
+        datasets={'ochuman': {'head': 'coco', 'metainfo': 'OCHumanDataset'}},
+    )
+    cfg.val_dataloader = copy.deepcopy(cfg.test_dataloader)
+    dataset = cfg.val_dataloader.dataset
+    dataset.pipeline[-1].pack_transformed = True
+    for step in dataset.pipeline:
+        if step.type == 'TopdownAffineByCodec':
+            step.codecs.ochuman = CODEC
+    dataset.datasets.ochuman = {**dataset.datasets.coco, 'type': 'OCHumanDataset'}
+    cfg.val_cfg, cfg.val_evaluator = {}, copy.deepcopy(cfg.test_evaluator)
+    cfg.val_evaluator.metrics.ochuman = {'type': 'CocoMetric'}
+    cfg.custom_hooks.append({'type': 'ValidationLossHook'})
+    runner = build_runner(cfg, 'train')
+    runner.train()
+    total, coco, crowd = (
+        runner.message_hub.get_scalar(f'val/{name}').current()
+        for name in ('loss_kpt', 'coco/kpt', 'crowdpose/kpt')
+    )
+    assert total == pytest.approx((coco + crowd) / 2)
+
+
 def without_crowd(cfg):
     cfg.train_dataloader.dataset.datasets.pop('crowdpose')
 
@@ -255,6 +281,16 @@ def _metainfo_file(metainfo: dict) -> str:
     import mmpose
 
     return str(Path(mmpose.__file__).parent / '.mim' / metainfo['from_file'])
+
+
+def combined(cfg):
+    dataset = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = {
+        'type': 'CombinedDataset',
+        'metainfo': {'from_file': 'configs/_base_/datasets/coco.py'},
+        'datasets': [{**each, 'pipeline': []} for each in dataset.datasets.values()],
+        'pipeline': dataset.pipeline,
+    }
 
 
 def first_batches_only(cfg):
@@ -302,6 +338,7 @@ def no_file(cfg):
         (other_size, r'crops to input_size \(96, 128\) .* needs input_size \(48, 64\)'),
         (other_flips, r'\(crowdpose\): flip_indices of the data set are \[0, 1, 2,.*but those of'),
         (read_otherwise, r'TopdownAffineByCodec crops .* use_udp=True, but .* use_udp=False'),
+        (combined, r'\(coco\): the pipeline of a CombinedDataset flips all its samples by its own'),
         (first_batches_only, r"num_batch_per_epoch would take the first of \{'coco': 40, 'crowd"),
         (no_sample, r"give no sample of \['crowdpose'\] in an epoch of 48"),
         (empty, 'crowdpose/nobody.json: CrowdPoseDataset found nobody to use in it'),

@@ -284,6 +284,26 @@ def test_experts_without_heads_for_each():
     assert model.expert_ids(samples_of(['aic', 'coco'])).tolist() == [1, 0]
 
 
+def test_models_of_one_config_choose_each_for_itself():
+    cfg = Config(dict(model=model_config(test_cfg=dict(flip_test=True)), default_scope='mmpose'))
+    person, animal = (init_model(cfg, device='cpu') for _ in range(2))
+    animal.select_dataset('ap10k')
+    assert person.test_cfg.get('dataset') is None
+    assert 'dataset' not in cfg.model.test_cfg
+
+
+def test_the_first_of_order_reads_where_only_the_checkpoint_knows_its_keypoints():
+    """The checkpoint's meta information begins with another data set, as these are sorted."""
+    config = model_config()
+    for head in config['head']['heads'].values():
+        del head['metainfo']
+    model = MODELS.build(config)
+    sources = {name: parse_metainfo(CLASSES[name]) for name in sorted(CLASSES)}
+    model.dataset_meta = dict(sources['aic'], sources=sources)
+    assert model.dataset_meta['dataset_name'] == 'coco'
+    assert set(model.dataset_meta['sources']) >= set(sources)
+
+
 def test_a_single_head_is_of_its_own_data_set_also_after_joint_training(tmp_path):
     """The checkpoint's meta information begins with another data set."""
     sources = {name: parse_metainfo(CLASSES[name]) for name in ('aic', 'ap10k', 'coco')}

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_training import ROOT, finish, make_coco, start, tiny_config
 
 TOOLS = {
@@ -113,6 +114,24 @@ def test_benchmark_data(run, config, tmp_path):
     names = [name.split()[-1] for name in report['milliseconds per sample']]
     assert names[1] == 'SeedAugmentation' and 'TopdownAffine' in names
     assert all(value > 0 for value in report['milliseconds per sample'].values())
+
+
+def test_benchmark_data_of_several_data_sets(run, config, tmp_path):
+    cfg = Config.fromfile(config)
+    dataset = cfg.train_dataloader.dataset
+    pipeline = dataset.pop('pipeline')
+    dataset.update(type='CocoDataset', data_root=str(tmp_path))
+    datasets = dict(coco=dataset, short=dict(dataset, pipeline=[*pipeline[1:3], *pipeline[-2:]]))
+    cfg.train_dataloader.dataset = dict(
+        type='MultiDataset', datasets=datasets, pipeline=pipeline
+    )
+    cfg.dump(config)
+    out = tmp_path / 'out.json'
+    run('benchmark_data.py', config, '--num-samples', 60, '--per-transform', '--json', out)
+    timed = json.loads(out.read_text())['milliseconds per sample']
+    assert len(timed) == 1 + len(pipeline) + 1 + 4
+    assert 'coco: 0 SeedAugmentation' in timed and 'short: 0 LoadCheckedImage' in timed
+    assert all(value > 0 for value in timed.values())
 
 
 def test_plot_logs(run, tmp_path):

@@ -1,7 +1,7 @@
 """Data that cannot be trained or tested on, found before the first step and named."""
 
 from collections.abc import Iterator, Sequence
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 from mmengine.dataset import BaseDataset
@@ -10,6 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import Runner
+from mmpose.datasets import CombinedDataset
 from mmpose.registry import HOOKS
 from torch.utils.data import DataLoader
 
@@ -37,7 +38,8 @@ class CheckDataHook(Hook):
 
     Crops must be those that the head's codec needs. With a ``MultiDatasetHead`` each data set must
     have its head, with its number of keypoints and flip pairs; in training each head must have a
-    data set, too. Data sets that share a single head must have the same flip pairs.
+    data set, too. Data sets that share a single head must have the same flip pairs, and
+    ``CombinedDataset``, whose pipeline flips all samples by its own pairs, is for a single head.
 
     Keypoints outside of the image are no error. They are learned like others where the crop
     reaches; near its border the Gaussian is cut, and farther out (3 sigma and a pixel) the keypoint
@@ -110,10 +112,17 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
         )
     chosen = test_cfg.get('dataset') if metrics else None
     files_by_flips: dict[tuple, str] = {}
-    for leaf, num_converted in leaves(dataset):
+    for leaf, transforms, is_combined in leaves(dataset):
+        num_converted = num_keypoints_after(transforms)
         num_predicted, entry = getattr(head, 'out_channels', None), 'model.head.out_channels'
         if routes is not None:
             name = leaf.metainfo['dataset_name']
+            if is_combined:
+                raise DataError(
+                    f'{leaf.ann_file} ({name}): the pipeline of a CombinedDataset flips all its '
+                    'samples by its own flip pairs, not by those of each head; a MultiDataset '
+                    'keeps them apart'
+                )
             if chosen not in (None, name):
                 raise DataError(
                     f'{leaf.ann_file}: model.test_cfg.dataset={chosen!r} reads all pictures as of '
@@ -127,12 +136,12 @@ def check_all(runner: Runner, dataset: object, metrics: Sequence[BaseMetric] = (
                     'have one of these read it.'
                 )
             # targets are always drawn by the codec of the head itself
-            check_route(leaf, name, routes[name if metrics else routes[name].head])
+            check_route(leaf, transforms, routes[name if metrics else routes[name].head])
             used.add(routes[name].head)
             num_predicted = routes[name].num_keypoints
             entry = f'model.head.heads.{routes[name].head}.out_channels'
         else:
-            check_crop(leaf, getattr(head, 'decoder', None), 'model.head')
+            check_crop(leaf, transforms, getattr(head, 'decoder', None), 'model.head')
             if num_converted is None and not converts:
                 flips = tuple(leaf.metainfo.get('flip_indices', ()))
                 files_by_flips.setdefault(flips, leaf.ann_file)
@@ -167,28 +176,30 @@ def require_each_once(dataloader: DataLoader) -> None:
         )
 
 
-def check_route(dataset: BaseDataset, name: str, route: object) -> None:
+def check_route(dataset: BaseDataset, transforms: Sequence[object], route: object) -> None:
     """Check a data set against the ``Route`` that its samples take.
 
     Raises:
         DataError: They are cropped otherwise than the codec needs, or flip other pairs.
     """
-    check_crop(dataset, route.decoder, f'head {route.head!r}')
+    check_crop(dataset, transforms, route.decoder, f'head {route.head!r}')
     pairs, expected = dataset.metainfo['flip_indices'], (route.metainfo or {}).get('flip_indices')
     if expected is not None and list(pairs) != list(expected):
         raise DataError(
-            f'{dataset.ann_file} ({name}): flip_indices of the data set are {pairs}, but those of '
-            f'metainfo in the model are {expected}'
+            f'{dataset.ann_file} ({dataset.metainfo["dataset_name"]}): flip_indices of the data '
+            f'set are {pairs}, but those of metainfo in the model are {expected}'
         )
 
 
-def check_crop(dataset: BaseDataset, codec: object, owner: str) -> None:
+def check_crop(
+    dataset: BaseDataset, transforms: Sequence[object], codec: object, owner: str
+) -> None:
     """Raise a ``DataError`` if a data set's crops are not those that a codec of ours needs."""
     if not isinstance(codec, BatchedHeatmapCodec):
         return
     name = dataset.metainfo.get('dataset_name')
     needed = tuple(codec.input_size), is_udp(type(codec))
-    for transform in transforms_of(dataset):
+    for transform in transforms:
         if not hasattr(transform, 'use_udp'):
             continue
         is_routed = hasattr(transform, 'uses_udp')
@@ -202,25 +213,42 @@ def check_crop(dataset: BaseDataset, codec: object, owner: str) -> None:
             )
 
 
+class Leaf(NamedTuple):
+    """A data set inside of wrappers, and what its samples go through, the wrappers' included."""
+
+    dataset: BaseDataset
+    transforms: Sequence[object]
+    is_combined: bool
+
+
 def leaves(
-    dataset: object, num_converted: Optional[int] = None
-) -> Iterator[tuple[BaseDataset, Optional[int]]]:
-    """The data sets inside of wrappers, and how many keypoints a ``KeypointConverter`` makes."""
-    # the last one counts, and the outer pipeline's is last
-    for transform in reversed(transforms_of(dataset)):
-        if num_converted is None:
-            num_converted = getattr(transform, 'num_keypoints', None)
+    dataset: object, outer: Sequence[object] = (), is_combined: bool = False
+) -> Iterator[Leaf]:
+    """The data sets inside of wrappers.
+
+    Args:
+        outer: Transforms that follow those of the data set itself.
+        is_combined: Whether a ``CombinedDataset`` with transforms of its own is around it.
+    """
+    transforms = [*transforms_of(dataset), *outer]
     if hasattr(dataset, 'datasets'):
+        is_combined = is_combined or isinstance(dataset, CombinedDataset) and bool(transforms)
         for part in dataset.datasets:
-            yield from leaves(part, num_converted)
+            yield from leaves(part, transforms, is_combined)
     elif hasattr(dataset, 'dataset'):
-        yield from leaves(dataset.dataset, num_converted)
+        yield from leaves(dataset.dataset, transforms, is_combined)
     elif isinstance(dataset, BaseDataset):
-        yield dataset, num_converted
+        yield Leaf(dataset, transforms, is_combined)
     elif hasattr(dataset, '_dataset'):  # mmengine's, for num_batch_per_epoch
-        yield from leaves(dataset._dataset, num_converted)
+        yield from leaves(dataset._dataset, transforms, is_combined)
     else:
         print_log(f'{type(dataset).__name__}: not checked', logger='current')
+
+
+def num_keypoints_after(transforms: Sequence[object]) -> Optional[int]:
+    """How many keypoints the last ``KeypointConverter`` makes, None if there is none."""
+    numbers = [each.num_keypoints for each in transforms if hasattr(each, 'num_keypoints')]
+    return numbers[-1] if numbers else None
 
 
 def check_dataset(

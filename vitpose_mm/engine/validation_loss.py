@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
 from .data_check import leaves
-from .parts import bare_model, transforms_of
+from .parts import bare_model
 
 
 @HOOKS.register_module()
@@ -20,9 +20,12 @@ class ValidationLossHook(Hook):
     """Log the model's losses on the validation set beside its metrics, as ``val/loss_kpt`` etc.
 
     One more forward per batch, without augmentation, flip test or drop path; averaged over samples
-    and processes. Samples of several data sets are taken apart, so that ``val/<head>/kpt`` is the
-    mean over all samples of its data sets. Not for FSDP, whose modules cannot be called past their
-    wrapper.
+    and processes. Samples of several heads are taken apart, so that ``val/<head>/kpt`` is the mean
+    over all samples of its data sets, and ``val/loss_kpt`` adds them up by the head's
+    ``loss_weighting``. Not for FSDP, whose modules cannot be called past their wrapper.
+
+    Targets are drawn from the keypoints as the validation pipeline has them: MPII's, which its
+    metric needs counted from 1, are a pixel off those of training.
 
     Raises:
         ValueError: The validation samples have no targets: their boxes are detections, or their
@@ -32,11 +35,11 @@ class ValidationLossHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if runner.val_loop is None:
             return
-        for dataset, _ in leaves(runner.val_dataloader.dataset):
-            require_targets(dataset)
+        for leaf in leaves(runner.val_dataloader.dataset):
+            require_targets(leaf.dataset, leaf.transforms)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        # by the name of the loss and the data set
+        # by the name of the loss and the head
         self.sums: dict[tuple, float] = {}
         self.counts: dict[tuple, int] = {}
 
@@ -50,14 +53,16 @@ class ValidationLossHook(Hook):
     ) -> None:
         model = bare_model(runner)
         batch = model.data_preprocessor(data_batch, False)
-        by_dataset = defaultdict(list)
+        routes = getattr(getattr(model, 'head', None), 'routes', {})
+        by_head = defaultdict(list)
         for index, sample in enumerate(batch['data_samples']):
-            by_dataset[sample.metainfo.get('dataset_name')].append(index)
-        for dataset_name, indices in by_dataset.items():
+            route = routes.get(sample.metainfo.get('dataset_name'))
+            by_head[route and route.head].append(index)
+        for head, indices in by_head.items():
             samples = [batch['data_samples'][index] for index in indices]
             losses = model(batch['inputs'][indices], samples, mode='loss')
             for name, value in model.parse_losses(losses)[1].items():
-                key = name, dataset_name
+                key = name, head
                 self.sums[key] = self.sums.get(key, 0.0) + value.item() * len(indices)
                 self.counts[key] = self.counts.get(key, 0) + len(indices)
 
@@ -79,14 +84,13 @@ class ValidationLossHook(Hook):
             runner.message_hub.update_scalar(f'val/{name}', value)
 
 
-def require_targets(dataset: BaseDataset) -> None:
+def require_targets(dataset: BaseDataset, transforms: Sequence[object]) -> None:
     """Raise a ``ValueError`` if samples of a data set have no targets."""
     if getattr(dataset, 'bbox_file', None):
         raise ValueError(
             'ValidationLossHook needs the boxes of annotated people: set '
             f'val_dataloader.dataset.bbox_file to None, got {dataset.bbox_file!r}.'
         )
-    transforms = transforms_of(dataset)
     packing = [each for each in transforms if hasattr(each, 'pack_transformed')]
     has_targets = any(type(each).__name__ == 'GenerateTarget' for each in transforms)
     if packing and not has_targets and not any(each.pack_transformed for each in packing):

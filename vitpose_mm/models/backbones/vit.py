@@ -60,8 +60,8 @@ class ViT(BaseModule):
             ViTPose++ (arXiv 2212.04246); by default none has.
         part_features: Number of channels that are the experts'; by default a quarter.
         pretrained_expert: The data set whose expert to merge from checkpoints with experts to load
-            into a model without, or to put into each expert of a model for other data sets. A plain
-            ViT is put into each of them anyway.
+            into a model without; or to begin with for data sets that a checkpoint has no expert of,
+            while the others take their own. A plain ViT is put into each of them anyway.
         pretrained_grid_hw: Rows and columns of positions in checkpoints to load that do not say so
             themselves. Only needed where the grid is neither the model's own, nor square, nor 4:3.
         init_cfg: See mmengine's ``BaseModule``.
@@ -271,10 +271,12 @@ class ViT(BaseModule):
             )
         self._check_num_heads(weights)
         if weights.experts and self.experts:
-            if self.pretrained_expert is None:
+            # the model's own checkpoints need no expert to begin with
+            if self.pretrained_expert is None or set(weights.experts) == set(self.experts):
                 stored = match_names(weights.experts, self.experts, weights.stated)
             elif self.pretrained_expert in weights.experts:
-                stored = dict.fromkeys(self.experts, self.pretrained_expert)
+                own = {name: name for name in self.experts if name in weights.experts}
+                stored = {**dict.fromkeys(self.experts, self.pretrained_expert), **own}
             else:
                 raise CheckpointError(
                     f'the checkpoint holds experts for {list(weights.experts)}, none of them is '

@@ -61,7 +61,7 @@ class MultiDatasetHead(BaseHead):
     **Loss.** ``loss_kpt`` adds up the heads' losses, which are means over their samples. With
     ``loss_weighting='samples'`` each is weighted by its share of the samples, so that each sample
     counts alike, as in the paper (and the official code, which divides by the whole batch); with
-    'datasets' each data set counts alike, however many samples it has in a batch. Samples are
+    'datasets' each head counts alike, however many samples it has in a batch. Samples are
     counted over all processes in training, so two processes equal one with the doubled batch. On
     top of it each head's own loss module has a ``loss_weight``. For the log there are
     ``<head>/kpt``, the mean over its samples in this process, and ``<head>/acc_pose``.

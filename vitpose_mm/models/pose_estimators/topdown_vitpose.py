@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Sequence
 from typing import Optional, Union
 
@@ -45,6 +46,8 @@ class TopdownViTPose(TopdownPoseEstimator):
     def __init__(self, *, pretrained_dataset: Optional[str] = None, **options: object) -> None:
         super().__init__(**options)
         self.pretrained_dataset = pretrained_dataset
+        # select_dataset must not change the config that it came from
+        self.test_cfg = copy.copy(self.test_cfg)
         self._expert_ids = self._route_experts()
         if self.test_cfg.get('dataset') is not None:
             self.select_dataset(self.test_cfg['dataset'])
@@ -74,7 +77,9 @@ class TopdownViTPose(TopdownPoseEstimator):
         """
         if isinstance(getattr(self, 'head', None), MultiDatasetHead):
             routes = self.head.routes
-            sources = {name: route.metainfo for name, route in routes.items() if route.metainfo}
+            sources = (getattr(self, '_dataset_meta', None) or {}).get('sources', {})
+            own = {name: route.metainfo for name, route in routes.items() if route.metainfo}
+            sources = {**sources, **own}
             read_as = self.test_cfg.get('dataset') or next(iter(routes))
             if read_as in sources:
                 return dict(sources[read_as], sources=sources)
