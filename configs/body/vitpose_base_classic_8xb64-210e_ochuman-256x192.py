@@ -11,7 +11,8 @@ val_dataloader = dict(
 )
 test_dataloader = dict(
     dataset=dict(
-        val_dataloader['dataset'], ann_file='annotations/ochuman_coco_format_test_range_0.00_1.00.json'
+        val_dataloader['dataset'],
+        ann_file='annotations/ochuman_coco_format_test_range_0.00_1.00.json',
     )
 )
 val_evaluator = dict(

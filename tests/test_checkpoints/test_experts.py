@@ -3,7 +3,7 @@
 import pytest
 import torch
 from mmengine.runner import load_checkpoint
-from tiny_models import DATASETS, heatmaps, images, plain, pretrained, save, vitpose_plus
+from tiny_models import DATASETS, heatmaps, images, load, plain, pretrained, save, vitpose_plus
 
 from vitpose_mm.checkpoints import (
     CheckpointError,

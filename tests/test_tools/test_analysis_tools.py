@@ -122,9 +122,7 @@ def test_benchmark_data_of_several_data_sets(run, config, tmp_path):
     pipeline = dataset.pop('pipeline')
     dataset.update(type='CocoDataset', data_root=str(tmp_path))
     datasets = dict(coco=dataset, short=dict(dataset, pipeline=[*pipeline[1:3], *pipeline[-2:]]))
-    cfg.train_dataloader.dataset = dict(
-        type='MultiDataset', datasets=datasets, pipeline=pipeline
-    )
+    cfg.train_dataloader.dataset = dict(type='MultiDataset', datasets=datasets, pipeline=pipeline)
     cfg.dump(config)
     out = tmp_path / 'out.json'
     run('benchmark_data.py', config, '--num-samples', 60, '--per-transform', '--json', out)

@@ -232,7 +232,7 @@ def leaves(
     """
     transforms = [*transforms_of(dataset), *outer]
     if hasattr(dataset, 'datasets'):
-        is_combined = is_combined or isinstance(dataset, CombinedDataset) and bool(transforms)
+        is_combined = is_combined or (isinstance(dataset, CombinedDataset) and bool(transforms))
         for part in dataset.datasets:
             yield from leaves(part, transforms, is_combined)
     elif hasattr(dataset, 'dataset'):
