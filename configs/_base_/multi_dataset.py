@@ -210,6 +210,11 @@ val_datasets = dict(
         pipeline=[*hand, *cropped],
     ),
 )
+# These have a split for validation and another for tests.
+test_files = dict(
+    ochuman=dict(ann_file='annotations/ochuman_coco_format_test_range_0.00_1.00.json'),
+    ap10k=dict(ann_file='annotations/ap10k-test-split1.json'),
+)
 
 # --- metrics, which take the annotation files of the data sets above ---
 metrics = dict(

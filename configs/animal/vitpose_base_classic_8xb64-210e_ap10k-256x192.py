@@ -10,7 +10,7 @@ model = dict(pretrained_dataset='ap10k', head=own.head, test_cfg=own.test_cfg)
 dataset_type = 'AP10KDataset'  # by which inferencers choose a detector
 train_dataloader = dict(dataset=own.train)
 val_dataloader = dict(dataset=own.val)
-test_dataloader = dict(dataset=dict(own.val, ann_file='annotations/ap10k-test-split1.json'))
+test_dataloader = dict(dataset=dict(own.val, **_base_.test_files.ap10k))
 val_evaluator = own.evaluator
 test_evaluator = val_evaluator
 default_hooks = dict(checkpoint=dict(save_best='ap10k/AP'))

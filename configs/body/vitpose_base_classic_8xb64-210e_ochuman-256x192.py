@@ -9,12 +9,7 @@ val_dataloader = dict(
         _delete_=True, **{'pipeline': _base_.val_pipeline_by_codec, **_base_.val_datasets.ochuman}
     )
 )
-test_dataloader = dict(
-    dataset=dict(
-        val_dataloader['dataset'],
-        ann_file='annotations/ochuman_coco_format_test_range_0.00_1.00.json',
-    )
-)
+test_dataloader = dict(dataset=dict(val_dataloader['dataset'], **_base_.test_files.ochuman))
 val_evaluator = dict(
     _delete_=True, type='DatasetEvaluator', metrics=dict(ochuman=_base_.metrics.ochuman)
 )

@@ -10,14 +10,11 @@ model = dict(
 )
 train_dataloader = dict(dataset=dict(datasets={name: _base_.train_datasets[name] for name in more}))
 val_dataloader = dict(dataset=dict(datasets={name: _base_.val_datasets[name] for name in more}))
-# These two have a split for validation and another for tests.
-test = 'annotations/ochuman_coco_format_test_range_0.00_1.00.json'
 test_dataloader = dict(
     dataset=dict(
         datasets={
-            **{name: _base_.val_datasets[name] for name in more},
-            'ap10k': dict(_base_.val_datasets.ap10k, ann_file='annotations/ap10k-test-split1.json'),
-            'ochuman': dict(ann_file=test),
+            name: dict(_base_.val_datasets[name], **_base_.test_files.get(name, {}))
+            for name in [*more, 'ochuman']
         }
     )
 )

@@ -2,12 +2,14 @@
 
 import copy
 import time
-from collections.abc import Iterator
-from itertools import islice
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from itertools import accumulate, islice
 from statistics import mean
 from typing import Optional
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
@@ -108,6 +110,28 @@ def measure_data_path(
     }
 
 
+def steps_of(dataset: BaseDataset, prefix: str) -> dict[str, Callable]:
+    """What makes a sample of its index, by names that begin with a prefix.
+
+    Raises:
+        ValueError: The data set has no pipeline of its own.
+    """
+    transforms = transforms_of(dataset)
+    if not transforms:
+        raise ValueError(
+            f'transforms can be timed where the data set itself has a pipeline, '
+            f'{type(dataset).__name__} has none'
+        )
+
+    def load(index: int) -> dict:  # as mmpose's prepare_data does
+        return {**dataset.get_data_info(index), 'dataset': dataset}
+
+    named = {
+        f'{prefix}{index} {type(each).__name__}': each for index, each in enumerate(transforms)
+    }
+    return {prefix + LOADING: load, **named}
+
+
 def time_transforms(
     cfg: Config, num_samples: int = 100, warm_up: int = 5, seed: int = 0
 ) -> dict[str, float]:
@@ -126,37 +150,24 @@ def time_transforms(
         raise ValueError(f'num_samples must be at least 1, got {num_samples}')
     loader = build_train_loader(cfg, num_workers=0, seed=seed)
     dataset = loader.dataset
-    parts = {'': dataset}
+    parts, prefixes = [dataset], ['']
     if isinstance(dataset, MultiDataset):
-        parts = {f'{name}: ': each for name, each in zip(dataset.labels, dataset.datasets)}
-    steps_of = {}
-    for prefix, part in parts.items():
-        transforms = transforms_of(part)
-        if not transforms:
-            raise ValueError(
-                f'transforms can be timed where the data set itself has a pipeline, '
-                f'{type(part).__name__} has none'
-            )
-        steps_of[part] = {prefix + LOADING: part.get_data_info}
-        for index, each in enumerate(transforms):
-            steps_of[part][f'{prefix}{index} {type(each).__name__}'] = each
-    milliseconds: dict[str, list[float]] = {name: [] for each in steps_of.values() for name in each}
+        parts, prefixes = dataset.datasets, [f'{label}: ' for label in dataset.labels]
+    steps = [steps_of(part, prefix) for part, prefix in zip(parts, prefixes)]
+    ends = list(accumulate(map(len, parts)))
+    milliseconds: dict[str, list[float]] = {name: [] for each in steps for name in each}
 
     def samples() -> Iterator[int]:
         while True:
             yield from find_sampler(loader)
 
     for count, index in enumerate(islice(samples(), warm_up + num_samples)):
-        part, value = dataset, index
-        if isinstance(dataset, MultiDataset):
-            which, value = dataset._get_ori_dataset_idx(index)
-            part = dataset.datasets[which]
-        for name, step in steps_of[part].items():
+        which = bisect_right(ends, index)
+        value = index - (ends[which] - len(parts[which]))
+        for name, step in steps[which].items():
             start = time.perf_counter()
             value = step(value)
             elapsed = time.perf_counter() - start
-            if name.endswith(LOADING):  # as mmpose's prepare_data does
-                value['dataset'] = part
             if count >= warm_up:
                 milliseconds[name].append(elapsed * 1e3)
             if value is None:  # the pipeline refuses this sample

@@ -275,8 +275,10 @@ class ViT(BaseModule):
             if self.pretrained_expert is None or set(weights.experts) == set(self.experts):
                 stored = match_names(weights.experts, self.experts, weights.stated)
             elif self.pretrained_expert in weights.experts:
-                own = {name: name for name in self.experts if name in weights.experts}
-                stored = {**dict.fromkeys(self.experts, self.pretrained_expert), **own}
+                stored = {
+                    name: name if name in weights.experts else self.pretrained_expert
+                    for name in self.experts
+                }
             else:
                 raise CheckpointError(
                     f'the checkpoint holds experts for {list(weights.experts)}, none of them is '
