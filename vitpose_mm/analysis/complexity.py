@@ -35,6 +35,7 @@ PARTS_BY_TYPE = {
     nn.LayerNorm: 'norms',
 }
 POSITIONS, REST_OF_BACKBONE, HEAD, OTHER = 'positions', 'rest of the backbone', 'head', 'other'
+POSITION_NAMES = ('pos_embed', 'rel_pos_h', 'rel_pos_w')
 PARTS = (
     'patch embedding',
     POSITIONS,
@@ -81,7 +82,7 @@ def count_complexity(cfg: Config, input_hw: tuple[int, int]) -> dict[str, Cost]:
     for module, part in parts.items():
         macs[part] += macs_by_module[module]
         for name, parameter in module.named_parameters(recurse=False):
-            parameters[POSITIONS if name == 'pos_embed' else part] += parameter.numel()
+            parameters[POSITIONS if name in POSITION_NAMES else part] += parameter.numel()
     costs = {part: Cost(parameters[part], macs[part]) for part in PARTS}
     return {part: cost for part, cost in costs.items() if any(cost)}
 

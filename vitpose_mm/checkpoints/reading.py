@@ -35,7 +35,7 @@ DIMENSIONS = (
     (r'(deconv_layers\.[0369]|final_layer)\.weight', 4),
     (r'(.*norm[12]?|deconv_layers\.[147])\.(weight|running_\w+)', 1),
     (r'.*\.bias', 1),
-    (r'blocks\..*\.weight', 2),
+    (r'blocks\..*\.(weight|rel_pos_[hw])', 2),
 )
 
 

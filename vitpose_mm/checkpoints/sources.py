@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import NamedTuple, Optional, Union
 
-# {n}: number of a block, {e}: of an expert or a head, {leaf}: weight or bias, {norm}: of a batch
-# norm. [0], [1], [2]: the three parts, one below the other, of a tensor of ours.
+# {n}: number of a block, {e}: of an expert or a head, {leaf}: weight or bias, {side}: of a map,
+# {norm}: of a batch norm. [0], [1], [2]: the three parts, one below the other, of a tensor of ours.
 PLACEHOLDERS = {
     'n': r'\d+',
     'e': r'\d+',
     'leaf': 'weight|bias',
+    'side': 'h|w',
     'norm': 'weight|bias|running_mean|running_var|num_batches_tracked',
     'any': r'.+',
     'rest': r'.+',
@@ -140,7 +141,10 @@ SOURCES = {
     for source in (
         Source(
             'vitpose_mm',
-            BACKBONE,
+            {
+                **BACKBONE,
+                'blocks.{n}.attn.rel_pos_{side}': 'blocks.{n}.attn.rel_pos_{side}',
+            },
             # heads of other projects may stand on this backbone
             {'{any}': '{any}'},
             first_head='head.',

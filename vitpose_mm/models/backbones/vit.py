@@ -1,5 +1,6 @@
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from typing import Optional, Union
 
@@ -8,7 +9,6 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmpose.registry import MODELS
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from vitpose_mm.architectures import ARCHITECTURES
 from vitpose_mm.checkpoints import (
@@ -27,9 +27,20 @@ from vitpose_mm.checkpoints import (
     spread_into_experts,
 )
 
-from ..layers import Block, PatchEmbedding, resize_positions
+from ..layers import (
+    Block,
+    PatchEmbedding,
+    block_attentions,
+    plan_steps,
+    rearrange,
+    require_recomputation,
+    resize_positions,
+    resize_table,
+    run_block,
+)
 
 USUAL_PADDING = 2  # at ratio 1, in the official code and its ports
+TABLE = re.compile(r'blocks\.\d+\.attn\.rel_pos_[hw]')
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -52,8 +63,23 @@ class ViT(BaseModule):
         patch_padding: Zeros around the input, px; by default the official code's.
         qkv_bias: Whether queries, keys and values have a bias.
         drop_path_rate: Stochastic depth of the last block; it grows linearly from 0 at the first.
-        activation_checkpointing: Recompute each block in the backward pass instead of storing what
-            it needs.
+        activation_checkpointing: Compute each block again in the backward pass instead of storing
+            what it needs: False, True, or 'selective', which stores the results of matrix products
+            and attention and computes the cheap rest again.
+        attention: Who attends to whom (section 3.3): 'full', 'window', 'shift' (every other block's
+            windows are half a window further), 'pool' (windows hear of each other by their means),
+            'shift+pool'; or a sequence of these for the blocks, in which 'shift' means that very
+            block, repeated until the last: ('window', 'window', 'full') is ViTDet's B. Weights are
+            the same for all of them.
+        window_hw: Rows and columns of a window, tokens. They need not divide the map.
+        relative_positions: Whether each block has tables ``rel_pos_h`` and ``rel_pos_w`` of
+            decomposed relative positions, as in ViTDet; zero where a checkpoint has none, resampled
+            where its windows have another size.
+        frozen_stages: -1: none; 0: patch and position embedding (and class token); n: and the first
+            n blocks; with all blocks the final norm, too.
+        freeze_attn: Freeze attention and the norm before it, in all blocks (Table 6).
+        freeze_ffn: Freeze feed-forward networks and the norm before them, in all blocks. The
+            official code freezes patch and position embedding with them: ``frozen_stages=0``.
         class_token: 'fold', as in ViTPose: no token, its position is added to every patch; or
             'keep', as in MAE and timm: a token in the sequence, not in the feature map.
         experts: Data sets that have an expert of their own in each feed-forward network, as in
@@ -76,7 +102,13 @@ class ViT(BaseModule):
         patch_padding: Optional[int] = None,
         qkv_bias: bool = True,
         drop_path_rate: float = 0.0,
-        activation_checkpointing: bool = False,
+        activation_checkpointing: Union[bool, str] = False,
+        attention: Union[str, Sequence[str]] = 'full',
+        window_hw: Optional[tuple[int, int]] = None,
+        relative_positions: bool = False,
+        frozen_stages: int = -1,
+        freeze_attn: bool = False,
+        freeze_ffn: bool = False,
         class_token: str = 'fold',
         experts: Sequence[str] = (),
         part_features: Optional[int] = None,
@@ -101,7 +133,18 @@ class ViT(BaseModule):
         self.embed_dim = arch['embed_dim']
         self.num_heads = arch['num_heads']
         self.pretrained_expert = pretrained_expert
-        self.activation_checkpointing = activation_checkpointing
+        self.activation_checkpointing = require_recomputation(
+            'activation_checkpointing', activation_checkpointing
+        )
+        self.attentions = block_attentions(attention, window_hw, relative_positions, arch['depth'])
+        if frozen_stages not in range(-1, arch['depth'] + 1):
+            raise ValueError(
+                f'frozen_stages must be from -1 (none) to {arch["depth"]} (all blocks), got '
+                f'{frozen_stages!r}'
+            )
+        self.frozen_stages = frozen_stages
+        self.freeze_attn = freeze_attn
+        self.freeze_ffn = freeze_ffn
         if pretrained_grid_hw is not None:
             pretrained_grid_hw = _require_hw('pretrained_grid_hw', pretrained_grid_hw)
         self.pretrained_grid_hw = pretrained_grid_hw
@@ -129,10 +172,13 @@ class ViT(BaseModule):
                 rate,
                 len(self.experts),
                 self.part_features,
+                (attention.window_hw or self.grid_hw) if relative_positions else None,
             )
-            for rate in rates
+            for rate, attention in zip(rates, self.attentions)
         )
         self.last_norm = nn.LayerNorm(self.embed_dim, eps=1e-6)
+        for parameter in self._frozen_parameters():
+            parameter.requires_grad = False
         self._register_load_state_dict_pre_hook(self._prepare_state_dict)
         self._register_state_dict_hook(_note)
 
@@ -152,16 +198,27 @@ class ViT(BaseModule):
             return tokens + positions
         return tokens + positions + self.pos_embed[:, :1]
 
-    def encode(self, tokens: Tensor, expert_ids: Optional[Tensor] = None) -> Tensor:
+    def encode(
+        self,
+        tokens: Tensor,
+        grid_hw: Optional[tuple[int, int]] = None,
+        expert_ids: Optional[Tensor] = None,
+    ) -> Tensor:
         """Run patch tokens through all blocks and the final norm.
 
         Args:
             tokens: (B, N, C), positions added.
+            grid_hw: Rows and columns of the map that they are, row by row; not needed for full
+                attention without relative positions, which takes any tokens.
             expert_ids: See :meth:`forward`.
 
         Returns:
             (B, N, C), or (B, 1 + N, C) with the class token first where it is kept.
+
+        Raises:
+            ValueError: The tokens are not those of a map, which the attention needs.
         """
+        num_patches = tokens.shape[1]
         if self.cls_token is not None:
             class_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
@@ -169,12 +226,21 @@ class ViT(BaseModule):
         if self.experts or expert_ids is not None:
             order, routing = self._route(expert_ids, len(tokens))
             tokens = tokens[order.to(tokens.device)]
-        for block in self.blocks:
-            if self.activation_checkpointing and self.training:
-                tokens = checkpoint(block, tokens, routing, use_reentrant=False)
-            else:
-                tokens = block(tokens, routing)
-        tokens = self.last_norm(tokens)
+        if any(attention.needs_map for attention in self.attentions):
+            if grid_hw is None or grid_hw[0] * grid_hw[1] != num_patches:
+                raise ValueError(
+                    'windows and relative positions need all tokens of a map, row by row, got '
+                    f"{num_patches} tokens and grid_hw {grid_hw}; attention='full' takes any"
+                )
+            num_extra = tokens.shape[1] - num_patches
+            steps, back = plan_steps(self.attentions, tuple(grid_hw), num_extra, tokens.device)
+        else:
+            steps, back = [(None, None)] * len(self.blocks), None
+        recomputation = self.training and self.activation_checkpointing
+        for block, (move, grouping) in zip(self.blocks, steps):
+            tokens = rearrange(tokens, move)
+            tokens = run_block(block, recomputation, tokens, grouping, routing)
+        tokens = self.last_norm(rearrange(tokens, back))
         return tokens if order is None else tokens[order.argsort().to(tokens.device)]
 
     def forward(self, images: Tensor, expert_ids: Optional[Tensor] = None) -> tuple[Tensor]:
@@ -193,7 +259,7 @@ class ViT(BaseModule):
             ValueError: H or W is not a multiple of the patch size, or ``expert_ids`` do not fit.
         """
         tokens, grid_hw = self.embed_patches(images)
-        tokens = self.encode(self.add_positions(tokens, grid_hw), expert_ids)
+        tokens = self.encode(self.add_positions(tokens, grid_hw), grid_hw, expert_ids)
         if self.cls_token is not None:
             tokens = tokens[:, 1:]
         return (tokens.transpose(1, 2).unflatten(2, grid_hw),)
@@ -220,6 +286,32 @@ class ViT(BaseModule):
         counts = torch.bincount(expert_ids, minlength=len(self.experts)).tolist()
         return expert_ids.argsort(stable=True), counts
 
+    def train(self, mode: bool = True) -> 'ViT':
+        """Switch to training or evaluation; frozen blocks drop no paths in either."""
+        super().train(mode)
+        for block in self.blocks[: max(self.frozen_stages, 0)]:
+            block.eval()
+        return self
+
+    def _frozen_parameters(self) -> Iterator[nn.Parameter]:
+        stages = self.frozen_stages
+        if stages >= 0:
+            yield from self._embeddings()
+        for block in self.blocks[: max(stages, 0)]:
+            yield from block.parameters()
+        if stages == len(self.blocks):
+            yield from self.last_norm.parameters()
+        for block in self.blocks:
+            if self.freeze_attn:
+                yield from (*block.norm1.parameters(), *block.attn.parameters())
+            if self.freeze_ffn:
+                yield from (*block.norm2.parameters(), *block.mlp.parameters())
+
+    def _embeddings(self) -> list[nn.Parameter]:
+        """Parameters before the first block."""
+        embeddings = [*self.patch_embed.parameters(), self.pos_embed]
+        return embeddings if self.cls_token is None else [*embeddings, self.cls_token]
+
     def layer_depths(self) -> dict[nn.Parameter, int]:
         """Tell each parameter's depth, for layer-wise learning-rate decay.
 
@@ -227,10 +319,7 @@ class ViT(BaseModule):
             0 for patch and position embedding, i + 1 for block i, depth + 1 for the final norm
             (official ``layer_decay_optimizer_constructor.py``).
         """
-        embeddings = [*self.patch_embed.parameters(), self.pos_embed]
-        if self.cls_token is not None:
-            embeddings.append(self.cls_token)
-        depths = dict.fromkeys(embeddings, 0)
+        depths = dict.fromkeys(self._embeddings(), 0)
         for index, block in enumerate(self.blocks):
             depths.update(dict.fromkeys(block.parameters(), index + 1))
         depths.update(dict.fromkeys(self.last_norm.parameters(), len(self.blocks) + 1))
@@ -296,7 +385,23 @@ class ViT(BaseModule):
             fitted['patch_embed.proj.weight'] = kernel
         if 'pos_embed' in fitted:
             fitted['pos_embed'] = self._fit_positions(fitted['pos_embed'], weights.grid_hw)
+        self._fit_tables(fitted)
         return fitted
+
+    def _fit_tables(self, fitted: dict[str, Tensor]) -> None:
+        """Resample tables of relative positions; where there are none, begin with zeros."""
+        given = [name for name in fitted if TABLE.fullmatch(name)]
+        wanted = {name: table for name, table in self.named_parameters() if TABLE.fullmatch(name)}
+        if given and not wanted:
+            raise CheckpointError(
+                'the checkpoint has tables of relative positions: set '
+                'model.backbone.relative_positions=True'
+            )
+        for name, table in wanted.items():
+            if name in given:
+                fitted[name] = resize_table(fitted[name], (len(table) + 1) // 2)
+            elif not given:
+                fitted[name] = torch.zeros_like(table)
 
     def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
         # Some files say which grid they hold, others may need to be told.

@@ -1,13 +1,34 @@
-from .attention import Attention
+from .attention import Attention, attend_in_windows, resize_table
 from .block import Block
 from .embedding import PatchEmbedding, resize_positions
 from .ffn import FeedForward, PartiallySharedFeedForward
+from .grouping import (
+    VARIANTS,
+    BlockAttention,
+    Grouping,
+    block_attentions,
+    group_tokens,
+    plan_steps,
+    rearrange,
+)
+from .recomputation import require_recomputation, run_block
 
 __all__ = [
+    'VARIANTS',
     'Attention',
     'Block',
+    'BlockAttention',
     'FeedForward',
+    'Grouping',
     'PartiallySharedFeedForward',
     'PatchEmbedding',
+    'attend_in_windows',
+    'block_attentions',
+    'group_tokens',
+    'plan_steps',
+    'rearrange',
+    'require_recomputation',
     'resize_positions',
+    'resize_table',
+    'run_block',
 ]
