@@ -8,21 +8,12 @@ set: each alone, both with a head each, and both with a head and an expert each.
 
 import argparse
 import os
-import re
-import subprocess
-import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from common import CONFIGS, describe_machine
+from arms import run_arms
+from common import CONFIGS
 from mmengine.config import Config
 
-from vitpose_mm.analysis import format_report, format_table, write_json
-from vitpose_mm.analysis.logs import read_scalars
-
 CONFIG = CONFIGS / 'custom/vitpose_plus_tiny_classic_1xb14-12e_coco-style-lsp-128x96.py'
-ROOT = CONFIGS.parent
 ARMS = {
     'COCO alone': (['coco'], 10, False),
     'LSP alone': (['lsp_extended'], 4, False),
@@ -74,75 +65,23 @@ def config_of(arm: str, seed: int, arguments: argparse.Namespace) -> Config:
     return cfg
 
 
-def prepare(arm: str, seed: int, arguments: argparse.Namespace) -> tuple[Config, Path]:
-    """Write the config of an arm into the arm's own folder."""
-    cfg = config_of(arm, seed, arguments)
-    folder = Path(arguments.work_dir, f'{arm.replace(",", "").replace(" ", "-")}-seed-{seed}')
-    folder.mkdir(parents=True, exist_ok=True)
-    cfg.dump(folder / 'arm.py')
-    return cfg, folder
-
-
-def run(arm: str, seed: int, cfg: Config, folder: Path, parallel: int) -> dict[str, object]:
-    """Train an arm in a process of its own, and return its row."""
-    command = [sys.executable, ROOT / 'tools/train.py', folder / 'arm.py', '--work-dir', folder]
-    environment = dict(os.environ, OMP_NUM_THREADS='1' if parallel > 1 else '2')
-    with open(folder / 'output.txt', 'w') as log:
-        process = subprocess.Popen(
-            list(map(str, command)), stdout=log, stderr=subprocess.STDOUT, env=environment
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f'{arm} failed, see {folder}/output.txt')
-    records = read_scalars(folder)
-    last = [record for record in records if 'iter' not in record][-1]
-    return {
-        'arm': arm,
-        'seed': seed,
-        'steps': steps_per_epoch(folder / 'output.txt') * cfg.train_cfg.max_epochs,
-        'batch': cfg.train_dataloader.batch_size,
-        **{column: last[key] for column, key in COLUMNS.items() if key in last},
-        'people': {n: last[f'{n}/people'] for n in ARMS[arm][0]},
-        'CPU minutes': (usage.ru_utime + usage.ru_stime) / 60,
-    }
-
-
-def steps_per_epoch(log: Path) -> int:
-    """From the lines ``Epoch(train) [1][50/140]``."""
-    return int(re.findall(r'Epoch\(train\)\s+\[\d+\]\[\s*\d+/(\d+)\]', log.read_text())[-1])
-
-
 def main() -> None:
     arguments = parse_arguments()
-    start = time.perf_counter()
-    jobs = [(arm, seed) for seed in arguments.seeds for arm in ARMS]
-    order = sorted(jobs, key=lambda job: -ARMS[job[0]][1])  # the longest first
-    # here, as mmengine cannot read configs in several threads
-    prepared = {job: prepare(*job, arguments) for job in order}
-    with ThreadPoolExecutor(arguments.parallel) as pool:
-        rows = pool.map(lambda job: run(*job, *prepared[job], arguments.parallel), order)
-        done = dict(zip(order, rows))
-    rows = [done[job] for job in jobs]
-    header = ['arm', 'seed', 'steps', 'batch', *COLUMNS, 'CPU minutes']
-    shown = [
-        [f'{v:.3g}' if isinstance(v := row.get(c, ''), float) else v for c in header]
-        for row in rows
+    # the longest first
+    jobs = [
+        (arm, seed) for seed in arguments.seeds for arm in sorted(ARMS, key=lambda a: -ARMS[a][1])
     ]
-    cfg, _ = prepared[order[0]]
-    settings = {
-        'epochs': cfg.train_cfg.max_epochs,
-        'input': '128x96',
-        'config': CONFIG.name,
-        'CPU minutes of all arms': sum(row['CPU minutes'] for row in rows),
-        'minutes on the clock': (time.perf_counter() - start) / 60,
-    }
-    content = {'settings': settings, 'machine': describe_machine(), 'arms': rows}
-    text = format_table([header, *shown]) + '\n\n' + format_report(settings)
-    text += '\n' + format_report(content['machine'])
-    print(text)
-    if arguments.out:
-        write_json(content, f'{arguments.out}.json')
-        Path(f'{arguments.out}.txt').write_text(text + '\n')
+    arms = {f'{arm}, seed {seed}': config_of(arm, seed, arguments) for arm, seed in jobs}
+    run_arms(
+        arms,
+        arguments.work_dir,
+        COLUMNS,
+        arguments.parallel,
+        arguments.out,
+        epochs=next(iter(arms.values())).train_cfg.max_epochs,
+        input='128x96',
+        config=CONFIG.name,
+    )
 
 
 if __name__ == '__main__':
