@@ -1,0 +1,4 @@
+# ViTPose-B at 1/8 features in windows of 8 x 8, those of every other block shifted (Table 5).
+_base_ = ['./vitpose_base_classic-stride8_8xb64-210e_coco-256x192.py']
+
+model = dict(backbone=dict(attention='shift', window_hw=(8, 8), relative_positions=True))

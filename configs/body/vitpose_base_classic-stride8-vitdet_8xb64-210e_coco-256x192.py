@@ -1,0 +1,6 @@
+# ViTPose-B at 1/8 features in windows of 8 x 8, every third block in full, as in ViTDet (Table 5).
+_base_ = ['./vitpose_base_classic-stride8_8xb64-210e_coco-256x192.py']
+
+model = dict(
+    backbone=dict(attention=('window', 'window', 'full'), window_hw=(8, 8), relative_positions=True)
+)
