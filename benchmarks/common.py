@@ -89,6 +89,7 @@ class Report:
         warm_up: int = 3,
         per: Optional[int] = None,
         prepare: Callable[[], object] = lambda: None,
+        device: Optional[torch.device] = None,
     ) -> None:
         """Time calls in turns.
 
@@ -99,8 +100,9 @@ class Report:
             warm_up: Runs of each before those.
             per: How many samples one run handles, to state samples per second.
             prepare: Called before each run, not timed.
+            device: Where they run, by default the CPU.
         """
-        seconds = time_alternately(calls, rounds, warm_up, prepare=prepare)
+        seconds = time_alternately(calls, rounds, warm_up, device, prepare)
         ours = next(iter(calls))
         for name, values in seconds.items():
             # Two neighbours in time share the machine's moods, so each round has a ratio.
