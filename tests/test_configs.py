@@ -20,6 +20,7 @@ from mmpose.registry import (
     TRANSFORMS,
 )
 
+from vitpose_mm.analysis import complexity_report
 from vitpose_mm.codecs import is_udp
 from vitpose_mm.models.heads.multi_dataset_head import parse_metainfo
 
@@ -243,6 +244,91 @@ def test_recipe_of_the_paper(arch, decoder):
     scales = layer_scales(model, layer_decay)
     depth = len(model.backbone.blocks)
     assert scales[model.backbone.pos_embed] == pytest.approx(layer_decay ** (depth + 1))
+
+
+PLAIN_BASE = 'body/vitpose_base_classic_8xb64-210e_coco-256x192.py'
+
+
+@pytest.mark.parametrize(
+    'input_hw, sigma, kernel',
+    [
+        ((224, 224), 2, 11),
+        ((256, 256), 2, 11),
+        ((384, 288), 3, 17),
+        ((384, 384), 3, 17),
+        ((576, 432), 4.5, 25),
+    ],
+)
+def test_resolutions_of_table_4(input_hw, sigma, kernel):
+    """One codec for targets, crops and decoding, and nothing else but the size is different."""
+    height, width = input_hw
+    base = Config.fromfile(CONFIGS / PLAIN_BASE)
+    cfg = Config.fromfile(CONFIGS / PLAIN_BASE.replace('256x192', f'{height}x{width}'))
+    codec = KEYPOINT_CODECS.build(cfg.model.head.decoder)
+    assert cfg.codec == cfg.model.head.decoder
+    assert tuple(codec.input_size) == (width, height)
+    assert tuple(codec.heatmap_size) == (width // 4, height // 4)
+    assert (codec.sigma, codec.blur_kernel_size) == (sigma, kernel)
+    sizes = dict(input_size=(width, height), heatmap_size=(width // 4, height // 4))
+    for part in (cfg, base):
+        part.codec.update(sizes, sigma=2, blur_kernel_size=11)
+        part.model.head.decoder.update(part.codec)
+        part.model.backbone.img_size = input_hw
+        for loader in (part.train_dataloader, part.val_dataloader, part.test_dataloader):
+            for step in loader.dataset.pipeline:
+                if 'input_size' in step:
+                    step.input_size = sizes['input_size']
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader'):
+        assert cfg[key] == base[key], key
+
+
+TABLE_5 = {
+    '': ('full', None, 76.59),
+    '-fp16': ('full', None, 76.59),
+    '-window': ('window', (8, 8), 66.31),
+    '-shift': ('shift', (8, 8), 66.31),
+    '-pool': ('pool', (8, 8), 66.39),
+    '-shift-pool': ('shift+pool', (8, 8), 66.39),
+    '-vitdet': (('window', 'window', 'full'), (8, 8), 69.94),
+    '-shift-pool-16x12': ('shift+pool', (16, 12), 68.46),
+}
+
+
+@pytest.mark.parametrize('row', TABLE_5)
+def test_attention_of_table_5(row):
+    """With the paper's multiply-adds of the backbone, tables of relative positions excluded."""
+    attention, window_hw, giga = TABLE_5[row]
+    cfg = Config.fromfile(
+        CONFIGS / PLAIN_BASE.replace('base_classic', f'base_classic-stride8{row}')
+    )
+    assert cfg.model.backbone.ratio == 2
+    assert cfg.model.backbone.get('attention', 'full') == attention
+    assert cfg.model.backbone.get('window_hw') == window_hw
+    assert cfg.optim_wrapper.get('type', 'OptimWrapper') == (
+        'AmpOptimWrapper' if row == '-fp16' else 'OptimWrapper'
+    )
+    with_tables = cfg.model.backbone.get('relative_positions', False)
+    assert with_tables == (attention != 'full')
+    cfg.model.backbone.relative_positions = False
+    macs = complexity_report(cfg)['backbone']['macs']
+    assert macs / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize('part', ['attn', 'ffn'])
+def test_frozen_parts_of_table_6(part):
+    cfg = Config.fromfile(
+        CONFIGS / PLAIN_BASE.replace('base_classic', f'base_classic-frozen-{part}')
+    )
+    with torch.device('meta'):
+        backbone = MODELS.build(cfg.model).backbone
+    frozen = {name for name, p in backbone.named_parameters() if not p.requires_grad}
+    modules = dict(attn=('norm1', 'attn'), ffn=('norm2', 'mlp'))[part]
+    expected = {
+        name for name, _ in backbone.named_parameters() if set(name.split('.')) & set(modules)
+    }
+    if part == 'ffn':  # as the official code has it
+        expected |= {'pos_embed', 'patch_embed.proj.weight', 'patch_embed.proj.bias'}
+    assert frozen == expected
 
 
 def test_recipe_of_the_example_for_own_data(monkeypatch):

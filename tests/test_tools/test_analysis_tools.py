@@ -90,15 +90,16 @@ def test_benchmark_throughput(run, config, tmp_path):
     assert rate == pytest.approx(3e3 / report['milliseconds per batch, median'])
 
 
-def test_benchmark_training_memory(run, config):
+@pytest.mark.parametrize('recomputation, shown', [((), 'yes'), (('selective',), 'selective')])
+def test_benchmark_training_memory(run, config, recomputation, shown):
     printed = run(
         *('benchmark_training_memory.py', config, '--batch-size', 2, '--rounds', 1),
-        *('--device', 'cpu', '--activation-checkpointing'),
+        *('--device', 'cpu', '--activation-checkpointing', *recomputation),
     )
     for words in (
         'peak memory, MB: ',
         "every event of torch's CPU allocator",
-        'activation checkpointing: yes',
+        f'activation checkpointing: {shown}',
         'optimizer: AdamW',
     ):
         assert words in printed

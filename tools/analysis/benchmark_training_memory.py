@@ -17,8 +17,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--batch-size', type=int, default=16, help='people in a batch')
     parser.add_argument(
         '--activation-checkpointing',
-        action='store_true',
-        help='recompute each block in the backward pass instead of storing what it needs',
+        nargs='?',
+        choices=['selective'],
+        const=True,
+        default=False,
+        help='compute each block again in the backward pass instead of storing what it needs; '
+        'selective: store the results of matrix products and attention',
     )
     add_timing_options(parser, 'steps', rounds=5, warm_up=1, dtype='the latter two by autocast')
     return parser

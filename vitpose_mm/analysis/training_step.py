@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ def measure_training_step(
     batch_size: int = 16,
     dtype: str = 'float32',
     device: Optional[str] = None,
-    activation_checkpointing: bool = False,
+    activation_checkpointing: Union[bool, str] = False,
     rounds: int = 5,
     warm_up: int = 1,
 ) -> dict[str, object]:
@@ -113,7 +113,7 @@ def measure_training_step(
     device = select_device(device)
     if activation_checkpointing:
         cfg = copy.deepcopy(cfg)
-        cfg.model.backbone.activation_checkpointing = True
+        cfg.model.backbone.activation_checkpointing = activation_checkpointing
     step = TrainingStep(cfg, batch_size, select_dtype(dtype), device)
     seconds = time_alternately({'step': step}, rounds, warm_up, device)['step']
     before, peak = peak_memory(step, step.held(), device)
@@ -127,7 +127,7 @@ def measure_training_step(
         'input': f'{height}x{width}',
         'batch size': batch_size,
         'dtype': dtype if dtype == 'float32' else f'{dtype} by autocast, weights float32',
-        'activation checkpointing': bool(cfg.model.backbone.get('activation_checkpointing')),
+        'activation checkpointing': cfg.model.backbone.get('activation_checkpointing', False),
         'optimizer': type(step.optim_wrapper.optimizer).__name__,
         'rounds': f'{rounds} after {warm_up} for warming up',
         **describe_device(device),

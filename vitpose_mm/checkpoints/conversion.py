@@ -137,6 +137,7 @@ def state_dict_for(weights: Weights, to: str) -> 'OrderedDict[str, Tensor]':
     )
     if to == 'vitpose_mm':
         notes.update(weights.patches)
+        notes['attention'] = None if weights.attention == 'full' else weights.attention
     if weights.stated:
         notes.update(heads=list(weights.heads), experts=list(weights.experts))
     note(state_dict, {key: value for key, value in notes.items() if value not in (None, [])})
@@ -163,6 +164,12 @@ def _require_place(weights: Weights, to: str) -> None:
         raise CheckpointError(
             f'{to} cuts patches of 16 px with a padding of 2 px, the checkpoint is for '
             f'{weights.patches}'
+        )
+    if to != 'vitpose_mm' and weights.attention != 'full':
+        raise CheckpointError(
+            f'{to} knows full attention only, the checkpoint was trained with '
+            f"'{weights.attention}'. For its weights all the same, save a model with model.backbone.attention='full' that "
+            'has loaded it'
         )
     if len(weights.heads) > 1 and not target.named_heads and not target.more_heads:
         raise CheckpointError(

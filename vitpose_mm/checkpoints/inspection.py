@@ -10,9 +10,9 @@ from vitpose_mm.files import file_sha256
 from .errors import CheckpointError
 from .loading import load_file, state_dict_of
 from .reading import read_weights
-from .weights import Weights, decoder_of, num_keypoints
+from .weights import TABLES, Weights, decoder_of, num_keypoints
 
-PARAMETERS = ('weight', 'bias', 'pos_embed', 'cls_token')
+PARAMETERS = ('weight', 'bias', 'pos_embed', 'cls_token', *TABLES)
 META_KEYS = (
     'epoch',
     'iter',
@@ -93,6 +93,8 @@ def _describe_arch(weights: Weights) -> dict[str, Any]:
         num_heads=weights.num_heads or 'not told by the file',
         mlp_ratio=None if hidden is None or dim is None else len(hidden) / dim,
         patch_size=None if patches is None else patches.shape[-1],
+        attention=weights.attention,
+        relative_positions=any(name.endswith(TABLES) for name in backbone),
     )
 
 

@@ -30,7 +30,7 @@ def _is_count(value: object) -> bool:
 
 
 # Data sets of heads and of experts, in order; rows and columns of positions; attention heads;
-# 'keep' for a class token in the sequence; what is not as usual of the patches.
+# 'keep' for a class token in the sequence; what is not as usual of patches and attention.
 NOTES = {
     'heads': _are_names,
     'experts': _are_names,
@@ -41,6 +41,7 @@ NOTES = {
     'class_token': lambda value: value in ('fold', 'keep'),
     'ratio': _is_count,
     'patch_padding': lambda value: value == 0 or _is_count(value),
+    'attention': lambda value: isinstance(value, str) and bool(value),
 }
 
 

@@ -85,6 +85,7 @@ def read_weights(
     weights.grid_hw = grid_hw and tuple(grid_hw)
     weights.num_heads = notes.get('num_heads')
     weights.patches = {key: notes[key] for key in ('ratio', 'patch_padding') if key in notes}
+    weights.attention = notes.get('attention', 'full')
     weights.joined = join
     if source.name in ('mmpose', 'timm', 'mae') or notes.get('class_token') == 'keep':
         weights.class_token = 'keep'

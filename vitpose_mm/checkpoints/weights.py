@@ -23,6 +23,7 @@ from .positions import (
 )
 
 USUAL_GRID = (16, 12)
+TABLES = ('rel_pos_h', 'rel_pos_w')
 BLOCK_MODULES = ('norm1', 'attn.qkv', 'attn.proj', 'norm2', 'mlp.fc1', 'mlp.fc2')
 
 
@@ -41,6 +42,7 @@ class Weights:
         num_heads: Number of attention heads, where the file says so; weights do not tell.
         patches: What the file says of its patches, ``ratio`` and ``patch_padding`` of a ``ViT``,
             where these are not as usual.
+        attention: Who attends to whom in the model that was trained, in words.
         class_token: 'keep' where a class token, if there is one, is part of the sequence; 'fold'
             where it is left over from pre-training, as in some official files.
         joined: Whether all tensors are; else some may be :class:`Parts`.
@@ -56,6 +58,7 @@ class Weights:
     grid_hw: Optional[GridHW] = None
     num_heads: Optional[int] = None
     patches: dict[str, int] = field(default_factory=dict)
+    attention: str = 'full'
     class_token: str = 'fold'
     joined: bool = True
     dropped: dict[str, str] = field(default_factory=dict)
@@ -150,12 +153,17 @@ class Weights:
                 f'the checkpoint was taken for one of {self.source}, of which is missing, by our '
                 f'names: {shorten(missing)}'
             )
-        first = {n: shape_of(t) for n, t in self.backbone.items() if n.startswith('blocks.0.')}
-        unlike = {
+        # blocks with windows of their own size have tables of their own length
+        blocks = {
             name: tensor
             for name, tensor in self.backbone.items()
-            if name.startswith('blocks.')
-            and shape_of(tensor) != first[re.sub(r'^blocks\.\d+', 'blocks.0', name)]
+            if name.startswith('blocks.') and not name.endswith(TABLES)
+        }
+        first = {n: shape_of(t) for n, t in blocks.items() if n.startswith('blocks.0.')}
+        unlike = {
+            name: tensor
+            for name, tensor in blocks.items()
+            if shape_of(tensor) != first[re.sub(r'^blocks\.\d+', 'blocks.0', name)]
         }
         if unlike:
             raise CheckpointError(
@@ -238,6 +246,8 @@ def backbone_names(names: Sequence[str]) -> set[str]:
     # models without a bias of queries, keys and values have it in no block
     if not any(name.endswith('attn.qkv.bias') for name in names):
         complete = {name for name in complete if not name.endswith('attn.qkv.bias')}
+    if any(name.endswith(TABLES) for name in names):
+        complete |= {f'blocks.{index}.attn.{name}' for index in range(depth) for name in TABLES}
     return complete | {'pos_embed'}
 
 

@@ -31,6 +31,7 @@ from ..layers import (
     Block,
     PatchEmbedding,
     block_attentions,
+    describe_attentions,
     plan_steps,
     rearrange,
     require_recomputation,
@@ -137,6 +138,7 @@ class ViT(BaseModule):
             'activation_checkpointing', activation_checkpointing
         )
         self.attentions = block_attentions(attention, window_hw, relative_positions, arch['depth'])
+        self.attention = describe_attentions(self.attentions)
         if frozen_stages not in range(-1, arch['depth'] + 1):
             raise ValueError(
                 f'frozen_stages must be from -1 (none) to {arch["depth"]} (all blocks), got '
@@ -452,6 +454,8 @@ def _note(vit: ViT, state_dict: dict, prefix: str, local_metadata: dict) -> None
         notes['ratio'] = vit.ratio
     if padding != USUAL_PADDING:
         notes['patch_padding'] = padding
+    if vit.attention != 'full':
+        notes['attention'] = vit.attention
     local_metadata.update(notes)
     note_with(state_dict.get(prefix + 'pos_embed'), notes)
 

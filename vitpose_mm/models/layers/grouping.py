@@ -9,7 +9,7 @@ padding, and no mask.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from numbers import Integral
 from typing import NamedTuple, Optional, Union
 
@@ -141,6 +141,22 @@ def block_attentions(
         for name in pattern
     ]
     return tuple(attentions) * (depth // len(pattern))
+
+
+def describe_attentions(attentions: Sequence[BlockAttention]) -> str:
+    """In words, for people to read: 'full', or what each block does."""
+    if all(attention.window_hw is None for attention in attentions):
+        return 'full'
+    words = [
+        'full'
+        if attention.window_hw is None
+        else 'window {}x{}'.format(*attention.window_hw)
+        + ' shifted' * attention.shifted
+        + ' pooled' * attention.pooled
+        for attention in attentions
+    ]
+    runs = [(word, len(list(run))) for word, run in groupby(words)]
+    return ', '.join(word if count == 1 else f'{count} x {word}' for word, count in runs)
 
 
 def _require_window(window_hw: object) -> None:
