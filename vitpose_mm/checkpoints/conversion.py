@@ -168,8 +168,8 @@ def _require_place(weights: Weights, to: str) -> None:
     if to != 'vitpose_mm' and weights.attention != 'full':
         raise CheckpointError(
             f'{to} knows full attention only, the checkpoint was trained with '
-            f"'{weights.attention}'. For its weights all the same, save a model with model.backbone.attention='full' that "
-            'has loaded it'
+            f"'{weights.attention}'. For its weights all the same, load it into a model with "
+            "model.backbone.attention='full' and save that"
         )
     if len(weights.heads) > 1 and not target.named_heads and not target.more_heads:
         raise CheckpointError(

@@ -342,6 +342,12 @@ class ViT(BaseModule):
             raise CheckpointError(
                 f'the checkpoint does not fit {type(self).__name__}{where}: {error}'
             ) from error
+        if weights.attention not in ('full', self.attention):
+            print_log(
+                f"the checkpoint was trained with attention '{weights.attention}', the model has "
+                f"'{self.attention}'",
+                'current',
+            )
         # Of the file of a whole model the other parts are of no interest here.
         whole_model = any(name.startswith('backbone.') for name in given)
         for name, tensor in weights.unknown.items():
