@@ -450,6 +450,17 @@ def test_compiles_without_graph_breaks(pattern, backend):
         torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_compiles_for_several_sizes():
+    """After the first change of a size compilers make it a symbol."""
+    torch._dynamo.reset()
+    vit = tiny_vit(class_token='keep', **PATTERNS['relative']).eval()
+    compiled = torch.compile(vit, fullgraph=True, backend='eager')
+    for batch_size, height, width in ((2, 64, 48), (2, 96, 64), (3, 80, 80)):
+        images = torch.randn(batch_size, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(images)[0], vit(images)[0], atol=1e-5, rtol=1e-4)
+
+
 def test_what_an_export_traced_is_not_kept_for_later():
     vit = tiny_vit(attention='shift', window_hw=(3, 2)).eval()
     images = torch.randn(1, 3, 80, 48)
@@ -517,6 +528,7 @@ def test_no_matrix_of_token_pairs_is_stored(pattern):
         (dict(activation_checkpointing='some'), r"one of \[False, True, 'selective'\], got 'some'"),
         (dict(frozen_stages=4), r'frozen_stages must be from -1 \(none\) to 3 .* got 4'),
         (dict(frozen_stages=-2), 'got -2'),
+        (dict(frozen_stages=1.0), r'got 1\.0'),
         (dict(ratio=3), 'ratio must divide patch_size 16, got 3'),
         (dict(ratio=0), 'ratio must divide patch_size 16, got 0'),
         (dict(img_size=(0, 192)), r'multiples of the patch size 16, got \(0, 192\)'),

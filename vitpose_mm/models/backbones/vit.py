@@ -2,6 +2,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
+from operator import index
 from typing import Optional, Union
 
 import torch
@@ -139,7 +140,8 @@ class ViT(BaseModule):
         )
         self.attentions = block_attentions(attention, window_hw, relative_positions, arch['depth'])
         self.attention = describe_attentions(self.attentions)
-        if frozen_stages not in range(-1, arch['depth'] + 1):
+        stages = range(-1, arch['depth'] + 1)
+        if not isinstance(frozen_stages, Integral) or frozen_stages not in stages:
             raise ValueError(
                 f'frozen_stages must be from -1 (none) to {arch["depth"]} (all blocks), got '
                 f'{frozen_stages!r}'
@@ -234,8 +236,9 @@ class ViT(BaseModule):
                     'windows and relative positions need all tokens of a map, row by row, got '
                     f"{num_patches} tokens and grid_hw {grid_hw}; attention='full' takes any"
                 )
-            num_extra = tokens.shape[1] - num_patches
-            steps, back = plan_steps(self.attentions, tuple(grid_hw), num_extra, tokens.device)
+            # A compiler that makes sizes symbols takes an index for a constant.
+            rows, columns, num_extra = map(index, (*grid_hw, tokens.shape[1] - num_patches))
+            steps, back = plan_steps(self.attentions, (rows, columns), num_extra, tokens.device)
         else:
             steps, back = [(None, None)] * len(self.blocks), None
         recomputation = self.training and self.activation_checkpointing
@@ -322,8 +325,8 @@ class ViT(BaseModule):
             (official ``layer_decay_optimizer_constructor.py``).
         """
         depths = dict.fromkeys(self._embeddings(), 0)
-        for index, block in enumerate(self.blocks):
-            depths.update(dict.fromkeys(block.parameters(), index + 1))
+        for depth, block in enumerate(self.blocks, 1):
+            depths.update(dict.fromkeys(block.parameters(), depth))
         depths.update(dict.fromkeys(self.last_norm.parameters(), len(self.blocks) + 1))
         return depths
 
