@@ -54,7 +54,7 @@ def parse_arguments(
     return arguments
 
 
-def describe_machine() -> dict[str, object]:
+def describe_machine(device: Optional[torch.device] = None) -> dict[str, object]:
     versions = {}
     for package in PACKAGES:
         try:
@@ -63,7 +63,7 @@ def describe_machine() -> dict[str, object]:
             versions[package] = 'absent'
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return {
-        **describe_device(torch.device('cpu')),
+        **describe_device(device or torch.device('cpu')),
         'cores': cores,
         'system': f'{platform.system()} {platform.machine()}',
         'python': platform.python_version(),
@@ -140,11 +140,16 @@ class Report:
             )
         return format_table(rows)
 
-    def finish(self, out: Optional[str], **settings: object) -> None:
-        """Print the table, and write it beside all figures to ``out``.json and ``out``.txt."""
+    def finish(
+        self, out: Optional[str], where: Optional[torch.device] = None, **settings: object
+    ) -> None:
+        """Print the table, and write it beside all figures to ``out``.json and ``out``.txt.
+
+        ``where`` is the device that was measured, by default the CPU.
+        """
         content = {
             'title': self.title,
-            'machine': describe_machine(),
+            'machine': describe_machine(where),
             'settings': settings,
             'agreement': self.agreement,
             'comparisons': self.comparisons,

@@ -1,11 +1,16 @@
 """Attention among all tokens, in windows, shifted windows, and with means of all windows."""
 
+import io
 import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (
+    apply_activation_checkpointing,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitpose_mm.checkpoints import CheckpointError
 from vitpose_mm.models import ViT
@@ -13,6 +18,7 @@ from vitpose_mm.models.layers import (
     VARIANTS,
     Attention,
     BlockAttention,
+    add_relative_positions,
     group_tokens,
     plan_steps,
     rearrange,
@@ -85,12 +91,14 @@ def naive_attention(attention: Attention, x: Tensor, grid_hw, block: BlockAttent
     allowed = neighbours(grid_hw, block)
     regular = neighbours(grid_hw, block._replace(shifted=False))
     windows = sorted({tuple(row.nonzero().flatten().tolist()) for row in regular})
-    head_dim = DIM // HEADS
+    num_heads = attention.num_heads
+    dim = attention.qkv.in_features
+    head_dim = dim // num_heads
     images = []
     for tokens in x:
-        query, key, value = attention.qkv(tokens).reshape(-1, 3, HEADS, head_dim).unbind(1)
+        query, key, value = attention.qkv(tokens).reshape(-1, 3, num_heads, head_dim).unbind(1)
         outputs = []
-        for index, head in itertools.product(range(len(tokens)), range(HEADS)):
+        for index, head in itertools.product(range(len(tokens)), range(num_heads)):
             q = query[index, head]
             own = index - num_extra
             scores, values = [], []
@@ -109,7 +117,7 @@ def naive_attention(attention: Attention, x: Tensor, grid_hw, block: BlockAttent
                     scores.append(q @ key[members, head].mean(0) / math.sqrt(head_dim))
                     values.append(value[members, head].mean(0))
             outputs.append(torch.stack(scores).softmax(0) @ torch.stack(values))
-        images.append(torch.stack(outputs).reshape(len(tokens), DIM))
+        images.append(torch.stack(outputs).reshape(len(tokens), dim))
     return attention.proj(torch.stack(images))
 
 
@@ -319,6 +327,25 @@ def test_full_attention_resamples_its_tables_for_other_sizes():
     torch.testing.assert_close(vit(images)[0], larger(images)[0], atol=1e-5, rtol=1e-5)
 
 
+def test_tables_load_into_wrapped_blocks_and_from_the_meta_device():
+    """Wrappers rename parameters; ``assign`` replaces those that have no memory yet."""
+    options = dict(attention='window', window_hw=(2, 3), relative_positions=True)
+    state, without = tiny_vit(**options).state_dict(), tiny_vit().state_dict()
+    with torch.device('meta'):
+        vit = ViT(**TINY, **options)
+    vit.load_state_dict(without, assign=True)
+    assert vit(torch.randn(1, 3, 64, 48))[0].isfinite().all()
+
+    vit = tiny_vit(**options)
+    apply_activation_checkpointing(vit, check_fn=lambda module: module in set(vit.blocks))
+    assert any('_checkpoint_wrapped_module' in name for name, _ in vit.named_parameters())
+    vit.load_state_dict(without)
+    assert not vit.state_dict()['blocks.1.attn.rel_pos_w'].any()
+    vit.load_state_dict(state)
+    for name, weight in vit.state_dict().items():
+        assert torch.equal(weight, state[name]), name
+
+
 # --- the backbone ---
 
 TINY = dict(arch=dict(embed_dim=32, depth=3, num_heads=4), img_size=(64, 48))
@@ -360,28 +387,22 @@ def test_backbone_is_its_blocks_one_after_the_other(pattern, class_token):
             first = (vit.cls_token + vit.pos_embed[:, :1]).expand(2, -1, -1)
             tokens = torch.cat([first, tokens], 1)
         for block, attention in zip(vit.blocks, vit.attentions):
-            tokens = tokens + naive_in_block(block.attn, block.norm1(tokens), grid_hw, attention)
+            tokens = tokens + naive_attention(block.attn, block.norm1(tokens), grid_hw, attention)
             tokens = tokens + block.mlp(block.norm2(tokens))
         expected = vit.last_norm(tokens)[:, -12:].transpose(1, 2).unflatten(2, grid_hw)
         torch.testing.assert_close(vit(images)[0], expected, atol=1e-5, rtol=1e-5)
-
-
-def naive_in_block(attention, x, grid_hw, block) -> Tensor:
-    global DIM, HEADS
-    kept = DIM, HEADS
-    DIM, HEADS = 32, 4
-    try:
-        return naive_attention(attention, x, grid_hw, block)
-    finally:
-        DIM, HEADS = kept
 
 
 @pytest.mark.parametrize('pattern', list(PATTERNS)[:5])
 def test_one_checkpoint_runs_under_any_variant(pattern):
     state = tiny_vit().state_dict()
     vit = tiny_vit(**PATTERNS[pattern])
-    assert vit.load_state_dict(state, strict=True)
+    for parameter in vit.parameters():
+        nn.init.zeros_(parameter)
+    vit.load_state_dict(state, strict=True)
     assert vit.state_dict().keys() == state.keys()
+    for name, weight in vit.state_dict().items():
+        assert torch.equal(weight, state[name]), name
 
 
 def test_tables_of_windows_go_into_others_and_not_into_a_model_without():
@@ -394,6 +415,9 @@ def test_tables_of_windows_go_into_others_and_not_into_a_model_without():
     assert torch.equal(other.blocks[1].attn.rel_pos_w, windowed.blocks[1].attn.rel_pos_w)
     with pytest.raises(CheckpointError, match='has tables of relative positions'):
         tiny_vit().load_state_dict(windowed.state_dict())
+    even = windowed.state_dict() | {'blocks.1.attn.rel_pos_h': torch.zeros(6, 8)}
+    with pytest.raises(CheckpointError, match='must have 2 n - 1 rows, it has 6'):
+        other.load_state_dict(even)
     incomplete = windowed.state_dict()
     del incomplete['blocks.1.attn.rel_pos_h']
     with pytest.raises(CheckpointError, match=r'missing: blocks\.1\.attn\.rel_pos_h'):
@@ -500,16 +524,51 @@ def test_trains_under_autocast(pattern, dtype):
     assert torch.nn.functional.cosine_similarity(rough, exact, dim=0) > 0.99
 
 
+class Operators(TorchDispatchMode):
+    """Names of the operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, operator, types, inputs=(), options=None):
+        self.names.append(operator.name())
+        return operator(*inputs, **(options or {}))
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('pattern', PATTERNS)
-def test_no_matrix_of_token_pairs_is_stored(pattern):
-    vit = tiny_vit(**PATTERNS[pattern])
-    sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: sizes.append(tensor.untyped_storage().nbytes() // 4) or tensor,
-        lambda tensor: tensor,
-    ):
-        vit(torch.randn(1, 3, 16 * 16, 16 * 32))
-    assert max(sizes) < 4 * (16 * 32) ** 2  # heads, pairs of tokens
+def test_all_attention_goes_through_the_fused_kernel(pattern, dtype):
+    """No scores of token pairs, neither in full precision nor in half, nor for gradients."""
+    vit = tiny_vit(class_token='keep', **PATTERNS[pattern]).to(dtype)
+    with Operators() as operators:
+        vit(torch.randn(2, 3, 64, 48).to(dtype))[0].sum().backward()
+    fused = [name for name in operators.names if 'scaled_dot_product' in name]
+    assert {name.removesuffix('_backward') for name in fused} == {
+        'aten::_scaled_dot_product_flash_attention_for_cpu'
+    }
+    assert len(fused) == 2 * sum(name.endswith('_backward') for name in fused) > 0
+    assert not [name for name in operators.names if 'softmax' in name]
+
+
+@pytest.mark.parametrize('hw', [(8, 6), (16, 6), (7, 7), (16, 12), (36, 27)])
+@pytest.mark.parametrize('head_dim', [32, 64, 80])
+def test_relative_positions_make_channels_that_kernels_of_gpus_take(hw, head_dim):
+    x = torch.randn(1, 2, hw[0] * hw[1], head_dim)
+    tables = [torch.randn(2 * side - 1, head_dim) for side in hw]
+    for extended in add_relative_positions(x, x, x, tables, hw, hw):
+        assert extended.shape[-1] % 8 == 0
+        assert 0 <= extended.shape[-1] - head_dim - sum(hw) < 8
+
+
+def test_plans_made_in_inference_serve_training():
+    """What is kept from one forward to the next must not be marked as of inference."""
+    vit = tiny_vit(attention='shift+pool', window_hw=(5, 2), img_size=(176, 144))
+    images = torch.randn(1, 3, 176, 144)
+    with torch.inference_mode():
+        vit(images)
+    vit(images)[0].sum().backward()
+    assert vit.pos_embed.grad is not None
 
 
 @pytest.mark.parametrize(
@@ -518,11 +577,16 @@ def test_no_matrix_of_token_pairs_is_stored(pattern):
         (dict(attention='swin'), r"attention must be one of \['full', .*got 'swin'"),
         (dict(attention=['window', 'all'], window_hw=(2, 2)), r"got \['window', 'all'\]"),
         (dict(attention=[]), r'got \[\]'),
+        (dict(attention=None), 'got None'),
+        (dict(attention={'window': 1}), "got {'window': 1}"),
+        (dict(attention=[['window']]), r"got \[\['window'\]\]"),
         (dict(attention='window'), r"'window' needs window_hw=\(rows, columns\), got None"),
-        (dict(attention=['shift']), r"'shift' needs window_hw=\(rows, columns\), got None"),
+        (dict(attention=['shift']), r'needs window_hw=\(rows, columns\), got None'),
         (dict(attention=['shift'], window_hw=(0, 4)), r'each at least 1, got \(0, 4\)'),
         (dict(attention=['shift'], window_hw=(-2, 4)), r'each at least 1, got \(-2, 4\)'),
         (dict(attention=['shift'], window_hw=8), 'each at least 1, got 8'),
+        (dict(attention=['shift'], window_hw=(True, 4)), r'each at least 1, got \(True, 4\)'),
+        (dict(attention=['shift'], window_hw=(2.0, 4)), r'each at least 1, got \(2.0, 4\)'),
         (dict(attention=['shift'], window_hw=(1, 1)), 'cannot be shifted by half'),
         (dict(attention=['window', 'full'], window_hw=(2, 2)), r'every 2 blocks.* the 3 blocks'),
         (dict(activation_checkpointing='some'), r"one of \[False, True, 'selective'\], got 'some'"),
@@ -530,6 +594,13 @@ def test_no_matrix_of_token_pairs_is_stored(pattern):
         (dict(frozen_stages=-2), 'got -2'),
         (dict(frozen_stages=1.0), r'got 1\.0'),
         (dict(ratio=3), 'ratio must divide patch_size 16, got 3'),
+        (dict(ratio='2'), "ratio must divide patch_size 16, got '2'"),
+        (dict(ratio=2.0), r'ratio must divide patch_size 16, got 2\.0'),
+        (dict(ratio=8), 'ratio must be 1, 2 or 4 unless padding is given, got 8'),
+        (dict(freeze_attn='no'), "freeze_attn must be True or False, got 'no'"),
+        (dict(relative_positions=1), 'relative_positions must be True or False, got 1'),
+        (dict(frozen_stages=True), 'got True'),
+        (dict(activation_checkpointing=1), r"'selective'\], got 1"),
         (dict(ratio=0), 'ratio must divide patch_size 16, got 0'),
         (dict(img_size=(0, 192)), r'multiples of the patch size 16, got \(0, 192\)'),
     ],
@@ -544,6 +615,53 @@ def test_inputs_that_give_no_map_are_named(height, width):
     vit = tiny_vit(attention='window', window_hw=(2, 2))
     with pytest.raises(ValueError, match=rf'multiples of the patch size 16, got \({height}, '):
         vit(torch.zeros(1, 3, height, width))
+
+
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_more_tokens_than_those_of_the_map_are_extra(pattern):
+    """Two knowledge tokens before 4 x 3 of the map; the class token comes before all."""
+    vit = tiny_vit(class_token='keep', **PATTERNS[pattern]).eval()
+    tokens = torch.randn(2, 2 + 12, 32)
+    with torch.no_grad():
+        expected = torch.cat([(vit.cls_token + vit.pos_embed[:, :1]).expand(2, -1, -1), tokens], 1)
+        for block, attention in zip(vit.blocks, vit.attentions):
+            mixed = naive_attention(block.attn, block.norm1(expected), (4, 3), attention)
+            expected = expected + mixed
+            expected = expected + block.mlp(block.norm2(expected))
+        expected = vit.last_norm(expected)
+        torch.testing.assert_close(vit.encode(tokens, (4, 3)), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_named_variants_alternate_to_the_last_block():
+    vit = ViT(**TINY, attention='shift+pool', window_hw=(2, 2))
+    assert [attention.shifted for attention in vit.attentions] == [False, True, False]
+    assert all(attention.pooled for attention in vit.attentions)
+    assert vit.attention == 'window 2x2 pooled, window 2x2 shifted pooled, window 2x2 pooled'
+
+
+@pytest.mark.parametrize('pattern', PATTERNS)
+def test_empty_batches(pattern):
+    vit = tiny_vit(class_token='keep', **PATTERNS[pattern]).eval()
+    assert vit(torch.randn(0, 3, 64, 48))[0].shape == (0, 32, 4, 3)
+
+
+def test_export_for_batches_of_any_size():
+    vit = tiny_vit(class_token='keep', **PATTERNS['relative']).eval()
+    with torch.no_grad():
+        batch = {0: torch.export.Dim('batch')}
+        images = torch.randn(2, 3, 64, 48)
+        exported = torch.export.export(vit, (images,), dynamic_shapes=(batch,), strict=False)
+        more = torch.randn(3, 3, 64, 48)
+        torch.testing.assert_close(exported.module()(more)[0], vit(more)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_torchscript_traces_it():
+    vit = tiny_vit(attention='shift', window_hw=(3, 2)).eval()
+    images = torch.randn(1, 3, 64, 48)
+    with torch.no_grad():
+        traced = torch.jit.trace(vit, images)
+        torch.jit.save(traced, io.BytesIO())
+        torch.testing.assert_close(traced(images)[0], vit(images)[0])
 
 
 def test_windows_need_all_tokens_of_a_map():

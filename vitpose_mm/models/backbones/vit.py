@@ -140,8 +140,19 @@ class ViT(BaseModule):
         )
         self.attentions = block_attentions(attention, window_hw, relative_positions, arch['depth'])
         self.attention = describe_attentions(self.attentions)
+        for name, value in (
+            ('relative_positions', relative_positions),
+            ('freeze_attn', freeze_attn),
+            ('freeze_ffn', freeze_ffn),
+        ):
+            if not isinstance(value, bool):
+                raise ValueError(f'{name} must be True or False, got {value!r}')
         stages = range(-1, arch['depth'] + 1)
-        if not isinstance(frozen_stages, Integral) or frozen_stages not in stages:
+        if (
+            not isinstance(frozen_stages, Integral)
+            or isinstance(frozen_stages, bool)
+            or frozen_stages not in stages
+        ):
             raise ValueError(
                 f'frozen_stages must be from -1 (none) to {arch["depth"]} (all blocks), got '
                 f'{frozen_stages!r}'
@@ -211,9 +222,10 @@ class ViT(BaseModule):
         """Run patch tokens through all blocks and the final norm.
 
         Args:
-            tokens: (B, N, C), positions added.
-            grid_hw: Rows and columns of the map that they are, row by row; not needed for full
-                attention without relative positions, which takes any tokens.
+            tokens: (B, N, C), positions added. The last ones are those of the map, row by row;
+                tokens before them attend to all, and are attended to by all.
+            grid_hw: Rows and columns of the map; not needed for full attention without relative
+                positions, which takes any tokens.
             expert_ids: See :meth:`forward`.
 
         Returns:
@@ -222,22 +234,23 @@ class ViT(BaseModule):
         Raises:
             ValueError: The tokens are not those of a map, which the attention needs.
         """
-        num_patches = tokens.shape[1]
+        num_given = tokens.shape[1]
         if self.cls_token is not None:
             class_token = self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], 1)
+            tokens = torch.cat([class_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         order = routing = None
         if self.experts or expert_ids is not None:
             order, routing = self._route(expert_ids, len(tokens))
             tokens = tokens[order.to(tokens.device)]
         if any(attention.needs_map for attention in self.attentions):
-            if grid_hw is None or grid_hw[0] * grid_hw[1] != num_patches:
+            if grid_hw is None or grid_hw[0] * grid_hw[1] > num_given:
                 raise ValueError(
                     'windows and relative positions need all tokens of a map, row by row, got '
-                    f"{num_patches} tokens and grid_hw {grid_hw}; attention='full' takes any"
+                    f"{num_given} tokens and grid_hw {grid_hw}; attention='full' takes any"
                 )
             # A compiler that makes sizes symbols takes an index for a constant.
-            rows, columns, num_extra = map(index, (*grid_hw, tokens.shape[1] - num_patches))
+            rows, columns, num_tokens = map(index, (*grid_hw, tokens.shape[1]))
+            num_extra = num_tokens - rows * columns
             steps, back = plan_steps(self.attentions, (rows, columns), num_extra, tokens.device)
         else:
             steps, back = [(None, None)] * len(self.blocks), None
@@ -402,17 +415,29 @@ class ViT(BaseModule):
     def _fit_tables(self, fitted: dict[str, Tensor]) -> None:
         """Resample tables of relative positions; where there are none, begin with zeros."""
         given = [name for name in fitted if TABLE.fullmatch(name)]
-        wanted = {name: table for name, table in self.named_parameters() if TABLE.fullmatch(name)}
+        even = [name for name in given if len(fitted[name]) % 2 == 0]
+        if even:
+            raise CheckpointError(
+                f'{even[0]} must have 2 n - 1 rows, it has {len(fitted[even[0]])}'
+            )
+        # Not of the parameters, which wrappers rename and split.
+        wanted = {
+            f'blocks.{number}.attn.rel_pos_{side}': extent
+            for number, attention in enumerate(self.attentions)
+            if attention.relative_positions
+            for side, extent in zip('hw', attention.window_hw or self.grid_hw)
+        }
         if given and not wanted:
             raise CheckpointError(
                 'the checkpoint has tables of relative positions: set '
                 'model.backbone.relative_positions=True'
             )
-        for name, table in wanted.items():
+        for name, extent in wanted.items():
             if name in given:
-                fitted[name] = resize_table(fitted[name], (len(table) + 1) // 2)
-            elif not given:
-                fitted[name] = torch.zeros_like(table)
+                fitted[name] = resize_table(fitted[name], extent)
+            elif not given and 'pos_embed' in fitted:
+                size = (2 * extent - 1, self.embed_dim // self.num_heads)
+                fitted[name] = fitted['pos_embed'].new_zeros(size)
 
     def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
         # Some files say which grid they hold, others may need to be told.

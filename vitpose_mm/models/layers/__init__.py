@@ -1,4 +1,4 @@
-from .attention import Attention, attend_in_windows, resize_table
+from .attention import Attention, add_relative_positions, attend_in_windows, resize_table
 from .block import Block
 from .embedding import PatchEmbedding, resize_positions
 from .ffn import FeedForward, PartiallySharedFeedForward
@@ -23,6 +23,7 @@ __all__ = [
     'Grouping',
     'PartiallySharedFeedForward',
     'PatchEmbedding',
+    'add_relative_positions',
     'attend_in_windows',
     'block_attentions',
     'describe_attentions',

@@ -82,8 +82,9 @@ def attend_in_windows(
     Returns:
         (B, E + N, C).
     """
+    batch_size, num_heads, num_tokens, head_dim = query.shape
     sizes = [windows.num_tokens for windows in grouping.windows]
-    num_extra = query.shape[2] - sum(sizes)
+    num_extra = num_tokens - sum(sizes)
     extra_query, *queries = query.split([num_extra, *sizes], 2)
     extra_key, *keys = key.split([num_extra, *sizes], 2)
     extra_value, *values = value.split([num_extra, *sizes], 2)
@@ -98,19 +99,17 @@ def attend_in_windows(
     for windows, *own in zip(grouping.windows, queries, keys, values):
         # (B, count, heads, tokens of a window, head_dim)
         own = [x.unflatten(2, (windows.count, -1)).transpose(1, 2) for x in own]
-        scale = None
         if tables is not None:
-            scale = 1.0
             own = add_relative_positions(*own, tables, windows.hw, grouping.extent_hw)
         own_query, own_key, own_value = own
         x = F.scaled_dot_product_attention(
             own_query.flatten(0, 1),
             _append(own_key, shared_keys).flatten(0, 1),
             _append(own_value, shared_values).flatten(0, 1),
-            scale=scale,
+            scale=head_dim**-0.5,  # of channels that relative positions add there are more
         )
-        x = _merge_heads(x[..., : value.shape[-1]])
-        mixed.append(x.reshape(len(value), windows.num_tokens, -1))
+        x = _merge_heads(x[..., :head_dim])
+        mixed.append(x.reshape(batch_size, windows.num_tokens, num_heads * head_dim))
     return torch.cat(mixed, 1) if len(mixed) > 1 else mixed[0]
 
 
@@ -134,25 +133,28 @@ def add_relative_positions(
         extent_hw: What the tables are made for, not smaller than ``hw``.
 
     Returns:
-        Query, key and value with h + w more channels, for a scalar product that is not scaled
-        further. Those of the value are zero.
+        Query, key and value with h + w more channels, or a few more: kernels want a multiple of 8.
+        Those of the value are zero. The scalar product is to be scaled by ``head_dim**-0.5``.
     """
     height, width = hw
+    head_dim = query.shape[-1]
     in_rows = query.unflatten(-2, hw)
     of_rows, of_columns = (
-        _pairs(table, side, extent).to(query.dtype)
+        _pairs(table * head_dim**0.5, side, extent).to(query.dtype)
         for table, side, extent in zip(tables, hw, extent_hw)
     )
     by_row = torch.einsum('...hwc,hkc->...hwk', in_rows, of_rows).flatten(-3, -2)
     by_column = torch.einsum('...hwc,wkc->...hwk', in_rows, of_columns).flatten(-3, -2)
-    query = torch.cat([query * query.shape[-1] ** -0.5, by_row, by_column], -1)
+    more = height + width + -(head_dim + height + width) % 8
+    query = F.pad(torch.cat([query, by_row, by_column], -1), (0, more - height - width))
     options = dict(dtype=key.dtype, device=key.device)
     row_of_key = torch.eye(height, **options).repeat_interleave(width, 0)
     column_of_key = torch.eye(width, **options).repeat(height, 1)
     place = torch.cat([row_of_key, column_of_key], 1)
+    place = F.pad(place, (0, more - height - width))
     key = torch.cat([key, place.expand(*key.shape[:-1], -1)], -1)
     # Kernels want as many channels in values as in keys.
-    return query, key, F.pad(value, (0, height + width))
+    return query, key, F.pad(value, (0, more))
 
 
 def _pairs(table: Tensor, side: int, extent: int) -> Tensor:

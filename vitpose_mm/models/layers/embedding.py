@@ -1,6 +1,7 @@
 """Patches, their positions, and how positions go from one grid to another."""
 
 import math
+from numbers import Integral
 from typing import Optional
 
 import torch.nn.functional as F
@@ -31,8 +32,10 @@ class PatchEmbedding(nn.Module):
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        if ratio < 1 or patch_size % ratio:
-            raise ValueError(f'ratio must divide patch_size {patch_size}, got {ratio}')
+        if not isinstance(ratio, Integral) or ratio < 1 or patch_size % ratio:
+            raise ValueError(f'ratio must divide patch_size {patch_size}, got {ratio!r}')
+        if padding is None and ratio > 4:
+            raise ValueError(f'ratio must be 1, 2 or 4 unless padding is given, got {ratio}')
         self.stride = patch_size // ratio
         if padding is None:
             padding = 4 + 2 * (ratio // 2 - 1)

@@ -113,34 +113,39 @@ def block_attentions(
         ValueError: Unknown variant, no windows to speak of, a pattern that does not end with the
             last block.
     """
-    pattern = VARIANTS.get(attention) if isinstance(attention, str) else tuple(attention)
-    if not pattern or not set(pattern) <= set(VARIANTS):
+    if isinstance(attention, str):
+        names = (VARIANTS.get(attention, (attention,)) * depth)[:depth]
+    elif isinstance(attention, (tuple, list)):
+        names = tuple(attention)
+    else:
+        names = ()
+    if not names or not all(isinstance(name, str) and name in VARIANTS for name in names):
         raise ValueError(
             f'attention must be one of {list(VARIANTS)}, or a sequence of these for the blocks, '
             f'got {attention!r}'
         )
-    if depth % len(pattern):
+    if depth % len(names):
         raise ValueError(
-            f'attention {attention!r} repeats every {len(pattern)} blocks, which does not go into '
+            f'attention {attention!r} repeats every {len(names)} blocks, which does not go into '
             f'the {depth} blocks'
         )
     if window_hw is not None:
         _require_window(window_hw)
-    in_windows = [name for name in pattern if name != 'full']
+    in_windows = [name for name in names if name != 'full']
     if in_windows and window_hw is None:
-        raise ValueError(f'attention {in_windows[0]!r} needs window_hw=(rows, columns), got None')
-    if any('shift' in name for name in pattern) and tuple(window_hw) == (1, 1):
+        raise ValueError(f'attention {attention!r} needs window_hw=(rows, columns), got None')
+    if any('shift' in name for name in names) and tuple(window_hw) == (1, 1):
         raise ValueError('windows of one token cannot be shifted by half: window_hw is (1, 1)')
     attentions = [
         BlockAttention(
-            None if name == 'full' else tuple(window_hw),
+            None if name == 'full' else tuple(map(int, window_hw)),
             'shift' in name,
             'pool' in name,
             relative_positions,
         )
-        for name in pattern
+        for name in names
     ]
-    return tuple(attentions) * (depth // len(pattern))
+    return tuple(attentions) * (depth // len(names))
 
 
 def describe_attentions(attentions: Sequence[BlockAttention]) -> str:
@@ -163,7 +168,8 @@ def _require_window(window_hw: object) -> None:
     if not (
         isinstance(window_hw, (tuple, list))
         and len(window_hw) == 2
-        and all(isinstance(side, Integral) and side > 0 for side in window_hw)
+        and all(isinstance(side, Integral) and not isinstance(side, bool) for side in window_hw)
+        and min(window_hw) > 0
     ):
         raise ValueError(
             'window_hw must be the rows and columns of a window, each at least 1, got '
@@ -242,8 +248,9 @@ def plan_steps(
     Returns:
         A step for each block, and what brings the tokens back to their places, row by row.
     """
-    # In the tracing of an export, tensors are none that could be kept.
-    plan = _plan_steps if is_compiling() else _kept_plan_steps
+    # What is made while a graph is traced belongs to that graph.
+    is_tracing = is_compiling() or torch.jit.is_tracing()
+    plan = _plan_steps if is_tracing else _kept_plan_steps
     return plan(attentions, grid_hw, num_extra, device)
 
 
@@ -264,7 +271,7 @@ def _plan_steps(
     return tuple(steps), _move(present, row_by_row, num_extra, device)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept may be used in training later
 def _kept_plan_steps(*arguments: object) -> tuple[tuple[Step, ...], Optional[Move]]:
     return _plan_steps(*arguments)
@@ -283,12 +290,9 @@ class _Rearrange(torch.autograd.Function):
     """Indexing whose gradient is indexing, too; torch would add up, in which order it likes."""
 
     @staticmethod
-    def forward(tokens: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    def forward(ctx: object, tokens: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(index, inverse)
         return tokens[:, index]
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple, output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1], inputs[2])
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -298,4 +302,8 @@ class _Rearrange(torch.autograd.Function):
 
 def rearrange(tokens: Tensor, move: Optional[Move]) -> Tensor:
     """Bring tokens (B, N, C) into another order."""
-    return tokens if move is None else _Rearrange.apply(tokens, *move)
+    if move is None:
+        return tokens
+    if torch.is_grad_enabled() and tokens.requires_grad:
+        return _Rearrange.apply(tokens, *move)
+    return tokens[:, move.index]  # what TorchScript can trace

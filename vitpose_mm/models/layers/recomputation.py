@@ -34,7 +34,7 @@ def require_recomputation(name: str, value: object) -> Union[bool, str]:
     Raises:
         ValueError: Not one of ``RECOMPUTATIONS``, or torch is too old for it.
     """
-    if value not in RECOMPUTATIONS:
+    if not isinstance(value, (bool, str)) or value not in RECOMPUTATIONS:
         raise ValueError(f'{name} must be one of {list(RECOMPUTATIONS)}, got {value!r}')
     if value == 'selective' and create_selective_checkpoint_contexts is None:
         raise ValueError(f"{name}='selective' needs torch 2.4, this is {torch.__version__}")
