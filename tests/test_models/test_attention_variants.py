@@ -636,7 +636,7 @@ def test_named_variants_alternate_to_the_last_block():
     vit = ViT(**TINY, attention='shift+pool', window_hw=(2, 2))
     assert [attention.shifted for attention in vit.attentions] == [False, True, False]
     assert all(attention.pooled for attention in vit.attentions)
-    assert vit.attention == 'window 2x2 pooled, window 2x2 shifted pooled, window 2x2 pooled'
+    assert vit.attention == 'window 2x2 pooled, window 2x2 shifted pooled, and so on'
 
 
 @pytest.mark.parametrize('pattern', PATTERNS)

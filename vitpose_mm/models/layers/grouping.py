@@ -9,7 +9,7 @@ padding, and no mask.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import groupby, product
+from itertools import product
 from numbers import Integral
 from typing import NamedTuple, Optional, Union
 
@@ -149,7 +149,7 @@ def block_attentions(
 
 
 def describe_attentions(attentions: Sequence[BlockAttention]) -> str:
-    """In words, for people to read: 'full', or what each block does."""
+    """In words, for people to read: 'full', or what each block does until that repeats."""
     if all(attention.window_hw is None for attention in attentions):
         return 'full'
     words = [
@@ -160,8 +160,10 @@ def describe_attentions(attentions: Sequence[BlockAttention]) -> str:
         + ' pooled' * attention.pooled
         for attention in attentions
     ]
-    runs = [(word, len(list(run))) for word, run in groupby(words)]
-    return ', '.join(word if count == 1 else f'{count} x {word}' for word, count in runs)
+    depth = len(words)
+    period = next(n for n in range(1, depth + 1) if words == (words[:n] * depth)[:depth])
+    again = ', and so on' if period < depth else ''
+    return ', '.join(words[:period]) + again
 
 
 def _require_window(window_hw: object) -> None:
