@@ -9,6 +9,7 @@ pairs, masks and relative positions added to them, softmax.
 """
 
 import argparse
+import gc
 import itertools
 from collections.abc import Callable
 
@@ -157,6 +158,7 @@ def stored_bytes(forward: Callable[[], Tensor], left_out: list[Tensor]) -> int:
     stored, alive = {}, []
 
     def keep(tensor: Tensor) -> Tensor:
+        tensor = tensor.detach()  # the graph that holds this function must not be held by it
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             stored[storage.data_ptr()] = storage.nbytes()
@@ -245,6 +247,7 @@ def main() -> None:
     report = Report('ViT-B at 1/8 features, 256x192, forward and backward of the backbone', {})
     for row in arguments.rows:
         compare(report, row, arguments)
+        gc.collect()
     report.finish(
         arguments.out,
         select_device(arguments.device),

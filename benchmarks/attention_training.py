@@ -14,7 +14,7 @@ from common import CONFIGS
 from mmengine.config import Config
 
 CONFIG = CONFIGS / 'custom/vitpose_tiny_classic-stride8_1xb10-5e_coco-style-128x96.py'
-COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'val/loss_kpt'}
+COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
 
 
 def parse_arguments() -> argparse.Namespace:

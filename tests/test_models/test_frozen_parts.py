@@ -75,6 +75,7 @@ def stored_for_backward(vit: ViT) -> list[int]:
     stored = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.detach()  # the graph that holds this function must not be held by it
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in left_out:
             stored[storage.data_ptr()] = storage.nbytes() // 4
