@@ -136,31 +136,38 @@ def add_relative_positions(
         Query, key and value with h + w more channels, or a few more: kernels want a multiple of 8.
         Those of the value are zero. The scalar product is to be scaled by ``head_dim**-0.5``.
     """
-    height, width = hw
     head_dim = query.shape[-1]
-    in_rows = query.unflatten(-2, hw)
-    of_rows, of_columns = (
-        _pairs(table * head_dim**0.5, side, extent).to(query.dtype)
+    # of the distances that there are in windows of this size, which an edge may have cut
+    reached = [
+        table[extent - side : extent + side - 1]
         for table, side, extent in zip(tables, hw, extent_hw)
-    )
-    by_row = torch.einsum('...hwc,hkc->...hwk', in_rows, of_rows).flatten(-3, -2)
-    by_column = torch.einsum('...hwc,wkc->...hwk', in_rows, of_columns).flatten(-3, -2)
-    more = height + width + -(head_dim + height + width) % 8
-    query = F.pad(torch.cat([query, by_row, by_column], -1), (0, more - height - width))
-    options = dict(dtype=key.dtype, device=key.device)
-    row_of_key = torch.eye(height, **options).repeat_interleave(width, 0)
-    column_of_key = torch.eye(width, **options).repeat(height, 1)
-    place = torch.cat([row_of_key, column_of_key], 1)
-    place = F.pad(place, (0, more - height - width))
-    key = torch.cat([key, place.expand(*key.shape[:-1], -1)], -1)
+    ]
+    distances = (torch.cat(reached) * head_dim**0.5).to(query.dtype)
+    products = query @ distances.T  # (..., h * w, 2h - 1 + 2w - 1)
+    picked, places = _rows_and_columns(hw, query.device)
+    of_query = products.gather(-1, picked.expand(*products.shape[:-1], -1))
+    of_key = places.to(key.dtype).expand(*key.shape[:-1], -1)
+    padding = (0, -(head_dim + sum(hw)) % 8)
+    query = F.pad(torch.cat([query, of_query], -1), padding)
+    key = F.pad(torch.cat([key, of_key], -1), padding)
     # Kernels want as many channels in values as in keys.
-    return query, key, F.pad(value, (0, more))
+    return query, key, F.pad(value, (0, key.shape[-1] - head_dim))
 
 
-def _pairs(table: Tensor, side: int, extent: int) -> Tensor:
-    """Relative positions of all pairs along one side, (side, side, head_dim)."""
-    places = torch.arange(side, device=table.device)
-    return table[places[:, None] - places + extent - 1]
+def _rows_and_columns(hw: GridHW, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For each token of a window, row by row, and each row and column of it, (h * w, h + w).
+
+    Returns:
+        Where its distance is among those of rows and, after them, of columns; and whether the token
+        is in it.
+    """
+    height, width = hw
+    rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
+    from_rows = (rows[:, None] - rows + height - 1).repeat_interleave(width, 0)
+    from_columns = (columns[:, None] - columns + width - 1).repeat(height, 1)
+    distances = torch.cat([from_rows, from_columns + 2 * height - 1], 1)
+    is_in = torch.cat([from_rows == height - 1, from_columns == width - 1], 1)
+    return distances, is_in
 
 
 def resize_table(table: Tensor, extent: int) -> Tensor:
