@@ -106,7 +106,7 @@ def attend_in_windows(
             own_query.flatten(0, 1),
             _append(own_key, shared_keys).flatten(0, 1),
             _append(own_value, shared_values).flatten(0, 1),
-            scale=head_dim**-0.5,  # of channels that relative positions add there are more
+            scale=head_dim**-0.5,  # not of the channels that tables add
         )
         x = _merge_heads(x[..., :head_dim])
         mixed.append(x.reshape(batch_size, windows.num_tokens, num_heads * head_dim))
