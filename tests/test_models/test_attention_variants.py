@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vitpose_mm.checkpoints import CheckpointError
 from vitpose_mm.models import ViT
 from vitpose_mm.models.layers import (
-    VARIANTS,
     Attention,
     BlockAttention,
     add_relative_positions,
@@ -363,11 +362,7 @@ PATTERNS = {
 
 def tiny_vit(**options) -> ViT:
     torch.manual_seed(0)
-    options = {**TINY, **options}
-    if isinstance(options.get('attention'), str) and len(VARIANTS[options['attention']]) == 2:
-        name = options['attention']
-        options['attention'] = [VARIANTS[name][i % 2] for i in range(3)]
-    vit = ViT(**options)
+    vit = ViT(**{**TINY, **options})
     vit.init_weights()
     for name, parameter in vit.named_parameters():
         nn.init.normal_(parameter, std=0.3 if 'rel_pos' in name else 0.1)

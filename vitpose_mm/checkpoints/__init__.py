@@ -14,9 +14,10 @@ from .loading import load_file
 from .notes import note_with, notes_of
 from .positions import infer_grid, pad_kernel
 from .reading import read_weights
-from .weights import Weights, match_names
+from .weights import TABLES, Weights, match_names
 
 __all__ = [
+    'TABLES',
     'TARGETS',
     'CheckpointError',
     'Weights',

@@ -1,5 +1,4 @@
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from numbers import Integral, Real
 from operator import index
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from vitpose_mm.architectures import ARCHITECTURES
 from vitpose_mm.checkpoints import (
+    TABLES,
     CheckpointError,
     Weights,
     copy_weights,
@@ -42,7 +42,6 @@ from ..layers import (
 )
 
 USUAL_PADDING = 2  # at ratio 1, in the official code and its ports
-TABLE = re.compile(r'blocks\.\d+\.attn\.rel_pos_[hw]')
 WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -414,7 +413,7 @@ class ViT(BaseModule):
 
     def _fit_tables(self, fitted: dict[str, Tensor]) -> None:
         """Resample tables of relative positions; where there are none, begin with zeros."""
-        given = [name for name in fitted if TABLE.fullmatch(name)]
+        given = [name for name in fitted if name.endswith(TABLES)]
         even = [name for name in given if len(fitted[name]) % 2 == 0]
         if even:
             raise CheckpointError(
