@@ -8,6 +8,9 @@ examples:
     convert_checkpoint.py vitpose+_base.pth ap10k.pth --dataset ap10k --merge-experts
   a folder for transformers' from_pretrained:
     convert_checkpoint.py work_dirs/run/epoch_210.pth vitpose-b --to huggingface
+  the encoder of MAE pre-training, without the decoder, and under MAE's names:
+    convert_checkpoint.py work_dirs/mae/epoch_1600.pth encoder.pth
+    convert_checkpoint.py work_dirs/mae/epoch_1600.pth encoder_mae.pth --to mae
   a start for training ViTPose++ from a plain encoder:
     convert_checkpoint.py mae_pretrain_vit_base.pth start.pth --spread-experts coco aic mpii
 """
@@ -35,9 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--to',
-        choices=('vitpose_mm', 'official', 'mmpose', 'huggingface'),
+        choices=('vitpose_mm', 'official', 'mmpose', 'huggingface', 'mae'),
         default='vitpose_mm',
-        help='whose names to write (default: vitpose_mm)',
+        help='whose names to write (default: vitpose_mm); mae is for pre-trained encoders, all '
+        'others pad patches of 14 px to 16',
     )
     parser.add_argument('--dataset', metavar='NAME', help='keep only the head of this data set')
     parser.add_argument(

@@ -27,7 +27,7 @@ from .reading import read_weights
 from .sources import SOURCES
 from .weights import Weights, decoder_of, num_blocks, num_keypoints
 
-TARGETS = ('vitpose_mm', 'official', 'mmpose', 'huggingface')
+TARGETS = ('vitpose_mm', 'official', 'mmpose', 'huggingface', 'mae')
 NAME_DATASET = 'choose one by --dataset NAME (dataset=NAME in Python)'
 MERGE_EXPERTS = 'merge one by --dataset NAME --merge-experts (merge_experts=True in Python)'
 
@@ -48,7 +48,8 @@ def convert_file(
         source: See :func:`load_file`.
         target: A ``.pth`` or ``.safetensors`` file, which is replaced, through links; for
             'huggingface' a folder that does not exist yet or is empty.
-        to: One of ``TARGETS``.
+        to: One of ``TARGETS``. For 'mae' an encoder with its class token; all others have patches
+            of 16 px, to which those of 14 px are padded with zeros.
         dataset: The only data set whose head to keep.
         merge_experts: Merge the expert of ``dataset``, which makes a plain ViT.
         spread_experts: Data sets of experts to make, all alike, of a plain ViT.
@@ -89,7 +90,9 @@ def convert_file(
             weights = weights.merge_experts(dataset, NAME_DATASET)
         if spread_experts is not None:
             weights = weights.spread_into_experts(spread_experts, part_features)
-        if to != 'vitpose_mm':
+        if to != 'mae':
+            weights = weights.pad_patches()
+        if to not in ('vitpose_mm', 'mae'):
             weights = weights.fold_class_token()
         state_dict = state_dict_for(weights, to)
         if source == target and 'optimizer' in content:
@@ -101,7 +104,7 @@ def convert_file(
         if to == 'huggingface':
             _write_folder(target, state_dict, weights, meta, num_heads)
         else:
-            _write_file(target, state_dict, meta)
+            _write_file(target, state_dict, meta, 'model' if to == 'mae' else 'state_dict')
     except CheckpointError as error:
         raise CheckpointError(f'{source}: {error}') from error
     return weights
@@ -120,7 +123,8 @@ def state_dict_for(weights: Weights, to: str) -> 'OrderedDict[str, Tensor]':
         if name == 'pos_embed' and to == 'mmpose':
             # mmpretrain has no position of a class token that is not there
             tensor = tensor[:, 1:] + tensor[:, :1]
-        _add(state_dict, 'backbone.', target.backbone_name(name), name, tensor)
+        prefix = '' if to == 'mae' else 'backbone.'
+        _add(state_dict, prefix, target.backbone_name(name), name, tensor)
     for index, (dataset, head) in enumerate(weights.heads.items()):
         if index == 0 and (len(weights.heads) == 1 or not target.named_heads):
             prefix = target.first_head
@@ -165,6 +169,11 @@ def _require_place(weights: Weights, to: str) -> None:
             f'{to} cuts patches of 16 px with a padding of 2 px, the checkpoint is for '
             f'{weights.patches}'
         )
+    if to == 'mae' and (weights.heads or 'cls_token' not in weights.backbone):
+        holds = f'heads for {list(weights.heads)}' if weights.heads else 'no class token'
+        raise CheckpointError(
+            f'mae holds an encoder alone, with its class token; the checkpoint has {holds}'
+        )
     if to != 'vitpose_mm' and weights.attention != 'full':
         raise CheckpointError(
             f'{to} knows full attention only, the checkpoint was trained with '
@@ -193,11 +202,13 @@ def _require_place(weights: Weights, to: str) -> None:
                 )
 
 
-def _write_file(path: str, state_dict: 'OrderedDict[str, Tensor]', meta: dict) -> None:
+def _write_file(
+    path: str, state_dict: 'OrderedDict[str, Tensor]', meta: dict, wrapper: str
+) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as partial, _full_disks_as_such(path):
         if path.endswith('.pth'):
-            torch.save(dict(meta=meta, state_dict=state_dict), partial)
+            torch.save({'meta': meta, wrapper: state_dict}, partial)
         else:
             _save_safetensors(state_dict, partial)
 

@@ -30,12 +30,12 @@ VITPOSE_PLUS_DATASETS = DATASETS_BY_KEYPOINTS[17, 14, 16, 17, 17, 133]
 
 # Names, without numbers, to how many dimensions their tensors have.
 DIMENSIONS = (
-    (r'pos_embed|cls_token', 3),
+    (r'pos_embed|cls_token|knowledge_tokens', 3),
     (r'patch_embed\.proj\.weight', 4),
     (r'(deconv_layers\.[0369]|final_layer)\.weight', 4),
     (r'(.*norm[12]?|deconv_layers\.[147])\.(weight|running_\w+)', 1),
     (r'.*\.bias', 1),
-    (r'blocks\..*\.(weight|rel_pos_[hw])', 2),
+    (r'knowledge_proj\.weight|blocks\..*\.(weight|rel_pos_[hw])', 2),
 )
 
 

@@ -53,6 +53,7 @@ HEAD = {
     'final_layer.{leaf}': 'final_layer.{leaf}',
 }
 CLASSIFIER = 'classifies images'
+MAE_DECODER = "part of MAE's decoder, which paints hidden patches"
 
 
 class Place(NamedTuple):
@@ -144,11 +145,14 @@ SOURCES = {
             {
                 **BACKBONE,
                 'blocks.{n}.attn.rel_pos_{side}': 'blocks.{n}.attn.rel_pos_{side}',
+                'knowledge_tokens': 'knowledge_tokens',
+                'knowledge_proj.{leaf}': 'knowledge_proj.{leaf}',
             },
             # heads of other projects may stand on this backbone
             {'{any}': '{any}'},
             first_head='head.',
             named_heads='head.heads.{dataset}.',
+            dropped={'decoder.{any}': MAE_DECODER},
         ),
         Source(
             'official',
@@ -217,7 +221,7 @@ SOURCES = {
             ENCODER,
             dropped={
                 'mask_token': "stands for hidden patches in MAE's decoder",
-                'decoder_{any}': "part of MAE's decoder, which paints hidden patches",
+                'decoder_{any}': MAE_DECODER,
             },
         ),
     )

@@ -20,6 +20,7 @@ from .positions import (
     GridHW,
     fold_class_token,
     infer_grid,
+    pad_kernel,
 )
 
 USUAL_GRID = (16, 12)
@@ -133,6 +134,14 @@ class Weights:
             reason = 'left over from pre-training, the official code never uses it'
         dropped = {**self.dropped, 'cls_token': reason}
         return replace(self, backbone=backbone, class_token='fold', dropped=dropped)
+
+    def pad_patches(self, patch_size: int = 16) -> 'Weights':
+        """Make patches of 14 px ones of 16, see :func:`pad_kernel`; others stay."""
+        kernel = self.backbone.get('patch_embed.proj.weight')
+        if kernel is None:
+            return self
+        padded = {'patch_embed.proj.weight': pad_kernel(kernel, patch_size)}
+        return replace(self, backbone={**self.backbone, **padded})
 
     def require_complete(self) -> None:
         """Refuse names that the source does not know, and weights without which no model works.

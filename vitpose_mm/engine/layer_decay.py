@@ -10,6 +10,15 @@ from torch.nn.modules.batchnorm import _NormBase
 
 PARAMWISE_OPTIONS = ('layer_decay_rate', 'custom_keys')
 CUSTOM_KEY_OPTIONS = ('lr_mult', 'decay_mult')
+WITHOUT_DECAY = (
+    'bias',
+    'pos_embed',
+    'cls_token',
+    'mask_token',
+    'knowledge_tokens',
+    'rel_pos_h',
+    'rel_pos_w',
+)
 # Batch norms, the synchronised one included, and instance norms share `_NormBase`.
 NORM_TYPES = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 
@@ -60,9 +69,7 @@ def has_weight_decay(owner: nn.Module, name: str, parameter: torch.Tensor) -> bo
 
     ``name`` is the parameter's name in ``owner``, the module that holds it.
     """
-    if name in ('bias', 'pos_embed', 'cls_token', 'rel_pos_h', 'rel_pos_w') or isinstance(
-        owner, NORM_TYPES
-    ):
+    if name in WITHOUT_DECAY or isinstance(owner, NORM_TYPES):
         return False
     # FSDP 1 shows shards of matrices as 1-D views, whose dimension says nothing.
     return parameter.ndim > 1 or getattr(parameter, '_fsdp_flattened', False)
@@ -96,8 +103,8 @@ class LayerDepthDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     - ``custom_keys``: ``{part of a name: dict(lr_mult=..., decay_mult=...)}``. Of the keys found in
       a parameter's full name the longest counts, as in mmengine. ``lr_mult`` multiplies the layer's
       scale. ``decay_mult`` multiplies the weight decay; where it is not given, biases, norms, other
-      1-D parameters, ``pos_embed``, ``rel_pos_*`` and ``cls_token`` have no decay and the rest
-      the full one.
+      1-D parameters, ``pos_embed``, ``rel_pos_*`` and all tokens have no decay and the rest the
+      full one.
 
     Parameters make one group per distinct (learning rate, weight decay), in order of first
     appearance, since AdamW's ``foreach`` and ``fused`` kernels work group by group. Frozen

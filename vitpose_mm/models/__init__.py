@@ -1,5 +1,6 @@
 from .backbones import ViT
 from .data_preprocessor import StackedPoseDataPreprocessor
+from .distillers import HeatmapDistiller
 from .heads import (
     MultiDatasetHead,
     TopdownHeatmapBilinearHead,
@@ -7,8 +8,11 @@ from .heads import (
     TopdownHeatmapSimpleHead,
 )
 from .pose_estimators import TopdownViTPose
+from .pretrainers import MAE
 
 __all__ = [
+    'MAE',
+    'HeatmapDistiller',
     'MultiDatasetHead',
     'StackedPoseDataPreprocessor',
     'TopdownHeatmapBilinearHead',

@@ -86,6 +86,11 @@ class ViT(BaseModule):
         experts: Data sets that have an expert of their own in each feed-forward network, as in
             ViTPose++ (arXiv 2212.04246); by default none has.
         part_features: Number of channels that are the experts'; by default a quarter.
+        num_knowledge_tokens: Number of knowledge tokens (section 3.5), which join the patch tokens
+            without a position, are attended to by all of them, and are not in the feature map.
+            ``TokenDistillationHook`` fits them on a teacher and hands them to a student.
+        knowledge_dim: Number of channels of the teacher that they come from, if it is not the
+            model's: they then go through a projection, which learns.
         pretrained_expert: The data set whose expert to merge from checkpoints with experts to load
             into a model without; or to begin with for data sets that a checkpoint has no expert of,
             while the others take their own. A plain ViT is put into each of them anyway.
@@ -113,6 +118,8 @@ class ViT(BaseModule):
         class_token: str = 'fold',
         experts: Sequence[str] = (),
         part_features: Optional[int] = None,
+        num_knowledge_tokens: int = 0,
+        knowledge_dim: Optional[int] = None,
         pretrained_expert: Optional[str] = None,
         pretrained_grid_hw: Optional[tuple[int, int]] = None,
         init_cfg: Optional[Union[dict, list]] = None,
@@ -175,6 +182,17 @@ class ViT(BaseModule):
             nn.init.trunc_normal_(self.cls_token, std=0.02)
         else:
             self.cls_token = None
+        self.num_knowledge_tokens = _require_count('num_knowledge_tokens', num_knowledge_tokens, 0)
+        self.knowledge_tokens = self.knowledge_proj = None
+        if num_knowledge_tokens:
+            dim = self.embed_dim
+            if knowledge_dim is not None:
+                dim = _require_count('knowledge_dim', knowledge_dim, 1)
+                self.knowledge_proj = nn.Linear(dim, self.embed_dim)
+            self.knowledge_tokens = nn.Parameter(torch.zeros(1, num_knowledge_tokens, dim))
+            nn.init.trunc_normal_(self.knowledge_tokens, std=0.02)
+        elif knowledge_dim is not None:
+            raise ValueError(f'knowledge_dim {knowledge_dim} needs num_knowledge_tokens')
         self.part_features = self.embed_dim // 4 if part_features is None else part_features
         rates = torch.linspace(0, drop_path_rate, arch['depth'], device='cpu').tolist()
         self.blocks = nn.ModuleList(
@@ -228,7 +246,8 @@ class ViT(BaseModule):
             expert_ids: See :meth:`forward`.
 
         Returns:
-            (B, N, C), or (B, 1 + N, C) with the class token first where it is kept.
+            (B, N, C), or (B, 1 + N, C) with the class token first where it is kept. Knowledge
+            tokens are left out.
 
         Raises:
             ValueError: The tokens are not those of a map, which the attention needs.
@@ -237,6 +256,12 @@ class ViT(BaseModule):
         if self.cls_token is not None:
             class_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([class_token.expand(tokens.shape[0], -1, -1), tokens], 1)
+        if self.knowledge_tokens is not None:
+            knowledge = self.knowledge_tokens
+            if self.knowledge_proj is not None:
+                knowledge = self.knowledge_proj(knowledge)
+            knowledge = knowledge.to(tokens.dtype).expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat([knowledge, tokens], 1)
         order = routing = None
         if self.experts or expert_ids is not None:
             order, routing = self._route(expert_ids, len(tokens))
@@ -257,7 +282,7 @@ class ViT(BaseModule):
         for block, (move, grouping) in zip(self.blocks, steps):
             tokens = rearrange(tokens, move)
             tokens = run_block(block, recomputation, tokens, grouping, routing)
-        tokens = self.last_norm(rearrange(tokens, back))
+        tokens = self.last_norm(rearrange(tokens, back)[:, self.num_knowledge_tokens :])
         return tokens if order is None else tokens[order.argsort().to(tokens.device)]
 
     def forward(self, images: Tensor, expert_ids: Optional[Tensor] = None) -> tuple[Tensor]:
@@ -409,6 +434,7 @@ class ViT(BaseModule):
         if 'pos_embed' in fitted:
             fitted['pos_embed'] = self._fit_positions(fitted['pos_embed'], weights.grid_hw)
         self._fit_tables(fitted)
+        self._fit_knowledge(fitted)
         return fitted
 
     def _fit_tables(self, fitted: dict[str, Tensor]) -> None:
@@ -437,6 +463,28 @@ class ViT(BaseModule):
             elif not given and 'pos_embed' in fitted:
                 size = (2 * extent - 1, self.embed_dim // self.num_heads)
                 fitted[name] = fitted['pos_embed'].new_zeros(size)
+
+    def _fit_knowledge(self, fitted: dict[str, Tensor]) -> None:
+        """Where there are no knowledge tokens, begin with the model's own."""
+        if 'knowledge_tokens' in fitted and self.knowledge_tokens is None:
+            raise CheckpointError(
+                'the checkpoint has knowledge tokens: set model.backbone.num_knowledge_tokens='
+                f'{fitted["knowledge_tokens"].shape[1]}'
+                + (
+                    f' and knowledge_dim={fitted["knowledge_tokens"].shape[2]}'
+                    if 'knowledge_proj.weight' in fitted
+                    else ''
+                )
+            )
+        own = {name: t for name, t in self.state_dict().items() if name.startswith('knowledge_')}
+        if own and not own.keys() & fitted.keys() and 'pos_embed' in fitted:
+            print_log(
+                'the checkpoint has no knowledge tokens: they are random until '
+                'TokenDistillationHook fits or loads them',
+                'current',
+                logging.WARNING,
+            )
+            fitted.update(own)
 
     def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
         # Some files say which grid they hold, others may need to be told.
@@ -518,3 +566,9 @@ def _require_hw(name: str, value: object) -> tuple[int, int]:
     ):
         raise ValueError(f'{name} must be two whole numbers (height, width), got {value!r}')
     return tuple(value)
+
+
+def _require_count(name: str, value: object, least: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise ValueError(f'{name} must be a whole number from {least}, got {value!r}')
+    return value

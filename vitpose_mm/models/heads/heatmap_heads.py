@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -19,6 +19,8 @@ BACKBONE_ALONE = (
     "dict(type='Pretrained', checkpoint=FILE)"
 )
 MSE = dict(type='KeypointMSELoss', use_target_weight=True)
+# From a head's heatmaps (B, K, H, W), weights (B, K) and samples to further losses by name.
+HeatmapLosses = Callable[[Tensor, Tensor, Sequence[PoseDataSample]], dict[str, Tensor]]
 
 
 class ViTPoseHead(HeatmapHead):
@@ -66,6 +68,7 @@ class ViTPoseHead(HeatmapHead):
         feats: tuple[Tensor],
         batch_data_samples: Sequence[PoseDataSample],
         train_cfg: Optional[dict] = None,
+        further_losses: Optional[HeatmapLosses] = None,
     ) -> dict[str, Tensor]:
         """Loss of a batch.
 
@@ -73,14 +76,28 @@ class ViTPoseHead(HeatmapHead):
             feats: Features (B, C, h, w), the last of a tuple.
             batch_data_samples: B samples with keypoints or heatmaps, see :meth:`targets`.
             train_cfg: ``compute_acc=False`` leaves the accuracy out.
+            further_losses: What else is asked of the heatmaps, which are made once.
 
         Returns:
-            See :meth:`loss_from_heatmaps`.
+            See :meth:`loss_from_heatmaps`; and the further losses.
         """
         heatmaps = self.forward(feats)
-        target, weights = self.targets(batch_data_samples, heatmaps.device)
+        return self.loss_of_samples(heatmaps, batch_data_samples, train_cfg, further_losses)
+
+    def loss_of_samples(
+        self,
+        heatmaps: Tensor,
+        samples: Sequence[PoseDataSample],
+        train_cfg: Optional[dict] = None,
+        further_losses: Optional[HeatmapLosses] = None,
+    ) -> dict[str, Tensor]:
+        """Loss of predicted heatmaps (B, K, H, W) of samples, see :meth:`loss`."""
+        target, weights = self.targets(samples, heatmaps.device)
         compute_accuracy = (train_cfg or {}).get('compute_acc', True)
-        return self.loss_from_heatmaps(heatmaps, target, weights, compute_accuracy)
+        losses = self.loss_from_heatmaps(heatmaps, target, weights, compute_accuracy)
+        if further_losses is not None:
+            losses.update(further_losses(heatmaps, weights, samples))
+        return losses
 
     def targets(
         self, samples: Sequence[PoseDataSample], device: torch.device

@@ -17,6 +17,8 @@ from vitpose_mm.checkpoints import require_exact_match
 from vitpose_mm.codecs import BatchedHeatmapCodec
 from vitpose_mm.datasets import in_order
 
+from .heatmap_heads import HeatmapLosses
+
 LOSS_WEIGHTINGS = ('samples', 'datasets')
 BATCH_NORMS = ('own', 'mixed')
 ROUTE_KEYS = {'head', 'expert', 'decoder', 'metainfo', 'test_cfg'}
@@ -215,6 +217,7 @@ class MultiDatasetHead(BaseHead):
         feats: tuple[Tensor],
         batch_data_samples: Sequence[PoseDataSample],
         train_cfg: Optional[dict] = None,
+        further_losses: Optional[HeatmapLosses] = None,
     ) -> dict[str, Tensor]:
         """Loss of a batch of any data sets.
 
@@ -223,6 +226,7 @@ class MultiDatasetHead(BaseHead):
             batch_data_samples: B samples with ``dataset_name`` and targets, see
                 ``ViTPoseHead.targets``.
             train_cfg: See ``ViTPoseHead.loss``.
+            further_losses: Asked of each head's heatmaps and its samples, see ``ViTPoseHead.loss``.
 
         Returns:
             See the class.
@@ -239,7 +243,8 @@ class MultiDatasetHead(BaseHead):
                 zero = zero + self._join_graph(head, feats, is_anywhere[name])
                 continue
             samples = [batch_data_samples[index] for index in own[name]]
-            for key, value in self._head_loss(head, feats, own[name], samples, train_cfg).items():
+            losses = self._head_loss(head, feats, own[name], samples, train_cfg, further_losses)
+            for key, value in losses.items():
                 if 'loss' in key:
                     total[key] = total.get(key, 0.0) + weights[name] * value
                     # mmengine adds up whatever has 'loss' in its name
@@ -256,13 +261,14 @@ class MultiDatasetHead(BaseHead):
         indices: list[int],
         samples: list[PoseDataSample],
         train_cfg: Optional[dict],
+        further_losses: Optional[HeatmapLosses],
     ) -> dict[str, Tensor]:
+        # other heads than ours know no further losses
+        further = {} if further_losses is None else dict(further_losses=further_losses)
         if self.batch_norm == 'own' or not self.training:
-            return head.loss(pick(feats, indices), samples, train_cfg=train_cfg or {})
+            return head.loss(pick(feats, indices), samples, train_cfg=train_cfg or {}, **further)
         (heatmaps,) = pick((head(feats),), indices)
-        targets, weights = head.targets(samples, heatmaps.device)
-        accuracy = (train_cfg or {}).get('compute_acc', True)
-        return head.loss_from_heatmaps(heatmaps, targets, weights, accuracy)
+        return head.loss_of_samples(heatmaps, samples, train_cfg, **further)
 
     def _join_graph(self, head: nn.Module, feats: tuple[Tensor], is_anywhere: bool) -> Tensor:
         """A zero that depends on each parameter of a head without samples."""

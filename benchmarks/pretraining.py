@@ -1,0 +1,70 @@
+"""A small ViTPose trained from random weights, and from those that MAE pre-training made.
+
+    python benchmarks/pretraining.py --coco DIR --encoder work_dirs/mae/epoch_60.pth --out STEM
+
+Same samples, steps and seeds. The recipe is that of CONFIG, without a drop path.
+"""
+
+import argparse
+import os
+
+from arms import run_arms
+from common import CONFIGS
+from mmengine.config import Config
+
+CONFIG = CONFIGS / 'custom/vitpose_tiny_classic_1xb10-6e_coco-style-128x96.py'
+COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser.add_argument('--encoder', required=True, help='checkpoint of the pre-training')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--epochs', type=int, help="by default the config's")
+    parser.add_argument('--work-dir', default='work_dirs/pretraining')
+    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
+    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
+    return parser.parse_args()
+
+
+def config_of(start: str, seed: int, arguments: argparse.Namespace) -> Config:
+    cfg = Config.fromfile(CONFIG)
+    cfg.model.backbone.init_cfg.checkpoint = arguments.encoder
+    if start == 'random':
+        cfg.model.backbone.pop('init_cfg')
+    epochs = arguments.epochs or cfg.train_cfg.max_epochs
+    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = epochs
+    cfg.param_scheduler[-1].T_max = epochs
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=1)
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.randomness = dict(seed=seed)
+    return cfg
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    os.environ.update(DATA_ROOT=arguments.coco)
+    arms = {
+        f'{start}, seed {seed}': config_of(start, seed, arguments)
+        for seed in arguments.seeds
+        for start in ('random', 'MAE')
+    }
+    run_arms(
+        arms,
+        arguments.work_dir,
+        COLUMNS,
+        arguments.parallel,
+        arguments.out,
+        epochs=next(iter(arms.values())).train_cfg.max_epochs,
+        input='128x96',
+        config=CONFIG.name,
+        encoder=arguments.encoder,
+    )
+
+
+if __name__ == '__main__':
+    main()

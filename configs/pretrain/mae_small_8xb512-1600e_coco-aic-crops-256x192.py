@@ -1,0 +1,3 @@
+_base_ = ['./mae_base_8xb512-1600e_coco-aic-crops-256x192.py']
+
+model = dict(backbone=dict(arch='small'))

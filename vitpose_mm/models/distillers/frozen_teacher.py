@@ -1,0 +1,86 @@
+from collections.abc import Sequence
+from typing import Optional
+
+import torch
+from mmpose.models import TopdownPoseEstimator
+from mmpose.structures import PoseDataSample
+from torch import Tensor
+
+from ..heads import MultiDatasetHead
+from ..heads.multi_dataset_head import dataset_name_of, pick
+
+DTYPES = {'float32': torch.float32, 'float16': torch.float16, 'bfloat16': torch.bfloat16}
+
+
+class FrozenTeacher:
+    """A trained top-down estimator that does nothing but tell its heatmaps.
+
+    It is no module, so that none contains it: no checkpoint, optimizer, average of weights, wrapper
+    or change of mode gets to its parameters, and copies of a student share it.
+
+    Args:
+        model: mmpose's or ours, with heatmaps as its head's output. Frozen from now on.
+        dtype: Numbers that it computes with, a name in ``DTYPES``, whatever the student does.
+        compiled: Whether ``torch.compile`` makes its features faster.
+    """
+
+    def __init__(
+        self, model: TopdownPoseEstimator, dtype: str = 'float32', compiled: bool = False
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f'teacher_dtype must be one of {list(DTYPES)}, got {dtype!r}')
+        self.dtype = DTYPES[dtype]
+        self.model = model.eval().requires_grad_(False).to(self.dtype)
+        self._extract_feat = model.extract_feat
+        if compiled:
+            self._extract_feat = torch.compile(self._extract_feat)
+
+    def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
+        return self
+
+    @property
+    def dataset(self) -> Optional[str]:
+        """The data set as whose all samples are read, if its ``test_cfg`` chooses one."""
+        return (self.model.test_cfg or {}).get('dataset')
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def features(self, images: Tensor, samples: Sequence[PoseDataSample]) -> tuple[Tensor, ...]:
+        """Features of images (B, 3, H, W), normalised, through the experts of their data sets.
+
+        Raises:
+            ValueError: It has experts, but none for a sample's data set.
+        """
+        if next(self.model.parameters()).device != images.device:
+            self.model.to(images.device)
+        routing = ()
+        if getattr(self.model.backbone, 'experts', ()):
+            routing = (self.model.expert_ids(samples, self.dataset),)
+        with torch.autocast(images.device.type, enabled=False):
+            return self._extract_feat(images.to(self.dtype), *routing)
+
+    @torch.compiler.disable
+    @torch.no_grad()
+    def heatmaps(self, features: tuple[Tensor, ...], samples: Sequence[PoseDataSample]) -> Tensor:
+        """Heatmaps (B, K, H, W), float32, of the heads of the samples' data sets.
+
+        Raises:
+            ValueError: It has no head for a sample's data set, or they differ in keypoints.
+        """
+        head = self.model.head
+        with torch.autocast(features[-1].device.type, enabled=False):
+            if not isinstance(head, MultiDatasetHead):
+                return head(features).float()
+            names = [self.dataset or dataset_name_of(sample) for sample in samples]
+            chosen = [head.route(name).head for name in names]
+            heatmaps: list = [None] * len(samples)
+            for name in dict.fromkeys(chosen):
+                indices = [index for index, each in enumerate(chosen) if each == name]
+                for index, each in zip(indices, head.heads[name](pick(features, indices))):
+                    heatmaps[index] = each
+        if len({each.shape for each in heatmaps}) > 1:
+            raise ValueError(
+                f"the teacher's heads {list(dict.fromkeys(chosen))}, whose samples one head of the "
+                'student reads, differ in keypoints or size of heatmaps'
+            )
+        return torch.stack(heatmaps).float()
