@@ -31,7 +31,8 @@ ALL = sorted(
     if path.parent.name != '_base_'  # parts that all others choose from
 )
 POSE = [name for name in ALL if 'vitpose' in name]
-DETECTION = [name for name in ALL if name not in POSE]
+PRETRAINING = [name for name in ALL if 'mae_' in name]
+DETECTION = [name for name in ALL if name not in POSE + PRETRAINING]
 LARGE = ('large', 'huge', 'giant', 'plus_base', 'base_classic-stride8', '384x384', '576x432')
 
 # Table 1 of the paper: layer decay, drop path; channels; parameters with the classic head (M)
@@ -44,13 +45,17 @@ RECIPE = {
 
 
 @pytest.mark.parametrize('name', POSE)
-def test_pose_config_builds_and_runs(name):
+def test_pose_config_builds_and_runs(name, monkeypatch):
+    monkeypatch.chdir(CONFIGS.parent)  # as in the commands of the documentation
     cfg = Config.fromfile(CONFIGS / name)
     init_default_scope(cfg.default_scope)
     is_large = any(part in name for part in LARGE)
     device = 'meta' if is_large else 'cpu'
     with torch.device(device):
         model = MODELS.build(cfg.model).eval()
+        if 'teacher' in cfg.model:
+            with torch.device('meta'):
+                model.build_teacher()
         width, height = cfg.codec.input_size
         inputs = torch.zeros(1, 3, height, width)
     rows, columns = cfg.codec.heatmap_size[::-1]
@@ -346,6 +351,104 @@ def test_recipe_of_the_example_for_own_data(monkeypatch):
     warm_up, steps = cfg.param_scheduler
     assert (warm_up.end, steps.milestones) == (70, [7, 9])
     assert cfg.model.test_cfg.flip_test
+
+
+@pytest.mark.parametrize('name', PRETRAINING)
+def test_pretraining_config_builds_and_runs(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    init_default_scope(cfg.default_scope)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        height, width = cfg.model.backbone.img_size
+        losses = model(torch.zeros(2, 3, height, width), mode='loss')
+    assert losses['loss_pixels'].shape == ()
+    num_patches = model.backbone.grid_hw[0] * model.backbone.grid_hw[1]
+    assert model.num_visible == num_patches // 4
+    assert f'-{height}x{width}' in name
+    loader = cfg.train_dataloader
+    assert DATASETS.get(loader.dataset.type) and DATA_SAMPLERS.get(loader.sampler.type)
+    transforms = [TRANSFORMS.build(dict(transform)) for transform in loader.dataset.pipeline]
+    (crop,) = [t for t in transforms if type(t).__name__ == 'RandomResizedBoxCrop']
+    assert tuple(crop.input_size) == tuple(cfg.input_size) == (width, height)
+    for hook in [*cfg.custom_hooks, cfg.default_hooks.checkpoint]:
+        HOOKS.build(hook)
+    warm_up, cosine = cfg.param_scheduler
+    assert warm_up.end == cosine.begin
+    assert cosine.begin + cosine.T_max == cfg.train_cfg.max_epochs
+    assert f'{cfg.train_cfg.max_epochs}e' in name and f'xb{loader.batch_size}-' in name
+    assert cfg.val_cfg is None and cfg.test_cfg is None
+
+
+@pytest.mark.parametrize('arch', ARCHS)
+def test_recipe_of_mae(arch):
+    """Table 8 of arXiv 2111.06377; its main_pretrain.py; Table 3 of ViTPose."""
+    size = '224x168' if arch == 'huge' else '256x192'
+    path = CONFIGS / f'pretrain/mae_{arch}_8xb512-1600e_coco-aic-crops-{size}.py'
+    cfg = Config.fromfile(path)
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='AdamW', lr=1.5e-4 * 4096 / 256, betas=(0.9, 0.95), weight_decay=0.05
+    )
+    assert cfg.optim_wrapper.paramwise_cfg == dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    assert cfg.auto_scale_lr.base_batch_size == 8 * cfg.train_dataloader.batch_size == 4096
+    assert cfg.param_scheduler[0].end == 40
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert (model.mask_ratio, model.norm_pix_loss) == (0.75, True)
+    assert (model.decoder.embed.out_features, len(model.decoder.blocks)) == (512, 8)
+    assert model.decoder.blocks[0].attn.num_heads == 16
+    assert model.backbone.grid_hw == (16, 12), 'that of pose training'
+    assert model.backbone.patch_embed.patch_size == (14 if arch == 'huge' else 16)
+    assert model.backbone.cls_token is not None
+    coco, aic = cfg.train_dataloader.dataset.sources
+    assert 'coco' in coco.ann_file and 'aic' in aic.ann_file
+
+
+def test_data_of_table_3():
+    def sources(name: str) -> list:
+        path = CONFIGS / f'pretrain/mae_base_8xb512-1600e_{name}-256x192.py'
+        return Config.fromfile(path).train_dataloader.dataset.sources
+
+    both = sources('coco-aic-crops')
+    assert sources('coco-crops') == both[:1]
+    assert sources('coco-aic-images') == [dict(img_dir=each.img_dir) for each in both]
+
+
+TABLE_8 = {'-token': (True, False), '-heatmap': (False, True), '-token-heatmap': (True, True)}
+
+
+@pytest.mark.parametrize('row', TABLE_8)
+def test_distillation_of_table_8(row):
+    """ViTPose-B of Table 1, and what distillation adds; files that one config writes."""
+    by_token, by_heatmap = TABLE_8[row]
+    folder = CONFIGS / 'distillation'
+    cfg = Config.fromfile(
+        CONFIGS / PLAIN_BASE.replace('body/', 'distillation/').replace('classic', f'classic{row}')
+    )
+    plain = Config.fromfile(CONFIGS / PLAIN_BASE)
+    teacher = 'vitpose_large_classic_8xb64-210e_coco-256x192'
+    (fit_path,) = folder.glob('vitpose_large_classic-fit-token_*.py')
+    fit = Config.fromfile(fit_path)
+    assert fit.load_from == f'work_dirs/{teacher}/epoch_210.pth'
+    assert fit.custom_hooks[-1] == dict(type='TokenDistillationHook', step='fit')
+    if by_token:
+        hook = cfg.custom_hooks.pop()
+        assert hook == dict(
+            type='TokenDistillationHook',
+            step='transfer',
+            tokens=f'work_dirs/{fit_path.stem}/knowledge_tokens.pth',
+        )
+        with torch.device('meta'):
+            tokens = MODELS.build(fit.model).backbone.knowledge_tokens
+        assert cfg.model.backbone.pop('num_knowledge_tokens') == tokens.shape[1]
+        assert cfg.model.backbone.pop('knowledge_dim') == tokens.shape[2]
+    if by_heatmap:
+        assert cfg.model.pop('teacher') == f'configs/body/{teacher}.py'
+        assert cfg.model.pop('teacher_checkpoint') == fit.load_from
+        assert cfg.model.pop('teacher_dtype') == 'bfloat16'
+        assert cfg.model.pop('type') == 'HeatmapDistiller'
+        plain.model.pop('type')
+    for key in ('model', 'custom_hooks', 'train_cfg', 'optim_wrapper', 'param_scheduler'):
+        assert cfg[key] == plain[key], key
 
 
 @pytest.mark.parametrize('name', DETECTION)

@@ -3,6 +3,7 @@ from .collate import stacked_collate
 from .interhand2d_single import InterHand2DSingleDataset
 from .loading import GetCheckedBBoxCenterScale, ImageError, LoadCheckedImage
 from .multi_dataset import MultiDataset, in_order
+from .pretraining import PretrainingImages, RandomResizedBoxCrop
 from .transforms import (
     FastRandomBBoxTransform,
     FastRandomFlip,
@@ -21,6 +22,8 @@ __all__ = [
     'LoadCheckedImage',
     'MultiDataset',
     'PackPersonInputs',
+    'PretrainingImages',
+    'RandomResizedBoxCrop',
     'TopdownAffineByCodec',
     'ZeroBasedKeypoints',
     'in_order',

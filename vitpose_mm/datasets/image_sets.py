@@ -49,7 +49,7 @@ def read_image_set(text: str) -> ImageSet:
         ValueError: It is neither, something does not exist, is no JSON or holds no images.
     """
     if os.path.isdir(text):
-        images = _images_below(text)
+        images = images_below(text)
         if not images:
             raise ValueError(f'{text}: no images in this folder ({", ".join(IMAGE_SUFFIXES)}).')
         return ImageSet(text, text, images)
@@ -66,7 +66,8 @@ def read_image_set(text: str) -> ImageSet:
     return ImageSet(annotations, folder, _annotated_images(annotations), file_sha256(annotations))
 
 
-def _images_below(folder: str) -> tuple[str, ...]:
+def images_below(folder: str) -> tuple[str, ...]:
+    """Paths within a folder of the images below it, sorted; links to folders are not followed."""
     paths = (os.path.join(top, name) for top, _, names in os.walk(folder) for name in names)
     return tuple(
         sorted(image_in(folder, path) for path in paths if path.lower().endswith(IMAGE_SUFFIXES))

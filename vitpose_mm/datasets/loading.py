@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import Optional
+from typing import NoReturn, Optional
 
 import cv2
 import numpy as np
@@ -104,7 +104,8 @@ class LoadCheckedImage(LoadImage):
     for each file and worker process. Which it is depends on the data set and the index alone, so
     that runs stay reproducible; augmentation goes on with the random numbers of the sample
     replaced. Transforms before this one have no effect on the substitute: there should be none but
-    ``SeedAugmentation``.
+    ``SeedAugmentation``. The paths of the images passed over are in ``results['skipped_images']``,
+    a tuple that only substitutes have: ``PackPersonInputs`` packs it, ``SkippedImagesHook`` counts.
 
     Args:
         on_error: 'raise', or 'skip' in training pipelines of mmpose's data sets.
@@ -164,11 +165,13 @@ class LoadCheckedImage(LoadImage):
 
     def _load_substitute(self, results: dict, error: ImageError) -> tuple[dict, np.ndarray]:
         dataset, index = results['dataset'], results['sample_idx']
+        skipped = {}  # in this order
         for step in range(1, min(MAX_SKIPPED, len(dataset))):
             self._warn(results, error)
+            skipped[str(results['img_path'])] = None
             # a SampleIndex stays one, with the seed of the sample that is replaced
             results = dataset.get_data_info((index - step) % len(dataset))
-            results['dataset'] = dataset
+            results.update(dataset=dataset, skipped_images=tuple(skipped))
             try:
                 return results, self._load(results)
             except ImageError as next_error:
@@ -211,22 +214,23 @@ class GetCheckedBBoxCenterScale(GetBBoxCenterScale):
         else:
             boxes = results['bbox']
         if boxes.shape[-1:] != (4,):
-            self._refuse(results, boxes.tolist(), f'has shape {boxes.shape} instead of (N, 4)')
+            refuse_box(results, boxes.tolist(), f'has shape {boxes.shape} instead of (N, 4)')
         for box in boxes.reshape(-1, 4).tolist():
             problem = box_problem(box, results.get('img_shape'))
             if problem is not None:
-                self._refuse(results, box, problem)
+                refuse_box(results, box, problem)
         return super().transform(results)
 
-    @staticmethod
-    def _refuse(results: dict, box: list, problem: str) -> None:
-        name = results.get('img_path') or 'the image given'
-        if 'id' in results:
-            name += f', annotation {results["id"]}'
-        raise ValueError(
-            f'box {box} in {name} {problem}; wanted are finite (left, top, right, bottom) in image '
-            'px with left < right and top < bottom, at least partly within the image.'
-        )
+
+def refuse_box(results: dict, box: list, problem: str) -> NoReturn:
+    """Raise a ``ValueError`` that says in which image and annotation a box has which problem."""
+    name = results.get('img_path') or 'the image given'
+    if 'id' in results:
+        name += f', annotation {results["id"]}'
+    raise ValueError(
+        f'box {box} in {name} {problem}; wanted are finite (left, top, right, bottom) in image '
+        'px with left < right and top < bottom, at least partly within the image.'
+    )
 
 
 def box_problem(box: Sequence[float], image_hw: Optional[tuple[int, int]]) -> Optional[str]:

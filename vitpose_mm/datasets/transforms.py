@@ -60,15 +60,19 @@ class PackPersonInputs(PackPoseInputs):
     """mmpose's ``PackPoseInputs`` without copying the crop.
 
     ``inputs`` is a view (3, H, W) of the crop (H, W, 3). :func:`stacked_collate` copies the crops
-    of a batch once, as they lie in memory.
+    of a batch once, as they lie in memory. Whatever ``meta_keys`` are, ``skipped_images`` of
+    ``LoadCheckedImage`` are packed into the meta information of the samples that have them.
     """
 
     def transform(self, results: dict) -> dict:
         image = results['img']
-        if not (isinstance(image, np.ndarray) and image.ndim == 3 and image.flags.c_contiguous):
-            return super().transform(results)
-        packed = super().transform({**results, 'img': PIXEL})
-        packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
+        if isinstance(image, np.ndarray) and image.ndim == 3 and image.flags.c_contiguous:
+            packed = super().transform({**results, 'img': PIXEL})
+            packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
+        else:
+            packed = super().transform(results)
+        if 'skipped_images' in results:
+            packed['data_samples'].set_metainfo(dict(skipped_images=results['skipped_images']))
         return packed
 
 

@@ -15,7 +15,10 @@ from .launch import (
 )
 from .layer_decay import LayerDepthDecayOptimWrapperConstructor, layer_scales
 from .multi_dataset_sampler import MultiDatasetSampler, samples_per_epoch
+from .reconstructions import ReconstructionHook
 from .reproducibility import SampleIndex, SeedAugmentation, SeededSampler, SeedIterationHook
+from .skipped_images import SkippedImagesHook
+from .token_distillation import TokenDistillationHook, read_knowledge_tokens
 from .validation_loss import ValidationLossHook
 from .visualizer import DatasetPoseVisualizer
 
@@ -28,10 +31,13 @@ __all__ = [
     'DatasetPoseVisualizer',
     'LayerDepthDecayOptimWrapperConstructor',
     'MultiDatasetSampler',
+    'ReconstructionHook',
     'SampleIndex',
     'SeedAugmentation',
     'SeedIterationHook',
     'SeededSampler',
+    'SkippedImagesHook',
+    'TokenDistillationHook',
     'ValidationLossHook',
     'build_runner',
     'check_annotation_files',
@@ -39,6 +45,7 @@ __all__ = [
     'leave_processes',
     'load_config',
     'prepare_environment',
+    'read_knowledge_tokens',
     'run_test',
     'samples_per_epoch',
     'set_test_options',

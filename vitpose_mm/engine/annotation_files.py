@@ -44,10 +44,15 @@ def annotation_files(node: object, name: str, keys: tuple) -> Iterator[tuple[str
         for index, item in enumerate(node):
             yield from annotation_files(item, f'{name}[{index}]', keys)
     elif isinstance(node, dict):
-        path, root = node.get('ann_file'), node.get('data_root')
-        if path:
-            path = os.path.join(root, path) if root and not is_abs(path) else path
-            yield f'{name}.ann_file', path
+        root, sources = node.get('data_root'), node.get('sources')
+        named = {name: node}
+        if isinstance(sources, (list, tuple)):  # of PretrainingImages
+            named.update({f'{name}.sources[{i}]': source for i, source in enumerate(sources)})
+        for entry, part in named.items():
+            path = part.get('ann_file') if isinstance(part, dict) else None
+            if path:
+                path = os.path.join(root, path) if root and not is_abs(path) else path
+                yield f'{entry}.ann_file', path
         if node.get('bbox_file'):
             yield f'{name}.bbox_file', node['bbox_file']  # which mmpose does not join
         for key in keys:

@@ -27,8 +27,6 @@ class FrozenTeacher:
     def __init__(
         self, model: TopdownPoseEstimator, dtype: str = 'float32', compiled: bool = False
     ) -> None:
-        if dtype not in DTYPES:
-            raise ValueError(f'teacher_dtype must be one of {list(DTYPES)}, got {dtype!r}')
         self.dtype = DTYPES[dtype]
         self.model = model.eval().requires_grad_(False).to(self.dtype)
         self._extract_feat = model.extract_feat

@@ -14,7 +14,7 @@ from ..heads import MultiDatasetHead, ViTPoseHead
 from ..heads.heatmap_heads import MSE
 from ..heads.multi_dataset_head import pick
 from ..pose_estimators import TopdownViTPose
-from .frozen_teacher import FrozenTeacher
+from .frozen_teacher import DTYPES, FrozenTeacher
 
 
 @MODELS.register_module()
@@ -64,6 +64,11 @@ class HeatmapDistiller(TopdownViTPose):
                 'distillation needs a head of this package, whose heatmaps it compares: model.head '
                 f'is {type(getattr(self, "head", None)).__name__}'
             )
+        if teacher_dtype not in DTYPES:
+            raise ValueError(f'teacher_dtype must be one of {list(DTYPES)}, got {teacher_dtype!r}')
+        for name, value in (('compile_teacher', compile_teacher), ('only_labelled', only_labelled)):
+            if not isinstance(value, bool):
+                raise ValueError(f'{name} must be True or False, got {value!r}')
         self.teacher_options = dict(dtype=teacher_dtype, compiled=compile_teacher)
         self.teacher_config = teacher
         self.teacher_checkpoint = teacher_checkpoint
