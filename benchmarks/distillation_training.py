@@ -21,7 +21,7 @@ from mmengine.config import Config
 
 CUSTOM = CONFIGS / 'custom'
 TEACHER = CUSTOM / 'vitpose_tiny_classic-stride8_1xb10-5e_coco-style-128x96.py'
-STUDENT = CUSTOM / 'vitpose_tiny_classic_1xb10-6e_coco-style-128x96.py'
+STUDENT = CUSTOM / 'vitpose_tiny_classic_1xb10-5e_coco-style-128x96.py'
 COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
 ARMS = {
     'none': (False, False),

@@ -4,7 +4,7 @@ _base_ = ['./vitpose_base_classic-token_8xb64-210e_coco-256x192.py']
 
 model = dict(
     type='HeatmapDistiller',
-    teacher='configs/body/vitpose_large_classic_8xb64-210e_coco-256x192.py',
+    teacher='{{ fileDirname }}/../body/vitpose_large_classic_8xb64-210e_coco-256x192.py',
     teacher_checkpoint='work_dirs/vitpose_large_classic_8xb64-210e_coco-256x192/epoch_210.pth',
     teacher_dtype='bfloat16',
 )

@@ -18,7 +18,7 @@ from mmpose.registry import DATASETS, TRANSFORMS
 from torch.nn import functional
 
 from vitpose_mm.datasets import PretrainingImages, RandomResizedBoxCrop, pretraining
-from vitpose_mm.datasets.pretraining import central_crop, enlarged_box, random_crop
+from vitpose_mm.datasets.pretraining import central_crop, enlarged_box, parse_source, random_crop
 from vitpose_mm.engine import CheckDataHook, DataError, check_annotation_files
 from vitpose_mm.engine.annotation_files import annotation_errors
 from vitpose_mm.engine.data_check import check_dataset
@@ -170,6 +170,14 @@ def test_paths_without_a_root(data, monkeypatch):
     assert dataset.get_data_info(5)['img_path'] == 'folder/a/b/c.webp'
     monkeypatch.chdir(data / 'folder')
     assert infos(PretrainingImages([dict(img_dir='')]))[2]['img_path'] == 'b.JPG'
+
+
+@pytest.mark.parametrize(
+    ('path', 'expected'),
+    [('a/b', '/data/a/b'), ('/a/b', '/a/b'), ('s3://bucket/a', 's3://bucket/a'), ('', '/data/')],
+)
+def test_relative_paths_start_from_the_root(path, expected):
+    assert parse_source(dict(img_dir=path), 'source', '/data').img_dir == expected
 
 
 def test_nothing_is_read_before_it_is_needed(data):
@@ -751,6 +759,11 @@ def test_substitutes_say_what_they_stand_for(data, both):
     assert replaced == [1, 2, 3, 5]
     assert {samples[index].skipped_images for index in replaced} == {(str(path),)}
     assert {each.dataset_name for each in samples} == {'pretraining_images'}
+
+
+def test_validation_leaves_nothing_out(both):
+    with pytest.raises(ValueError, match=r"a data set with test_mode=True needs on_error='raise'"):
+        epochs(dict(both, test_mode=True))
 
 
 def test_real_people(real_data_dir):

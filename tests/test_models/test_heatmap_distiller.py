@@ -370,5 +370,5 @@ def test_bad_options_are_named(options, message):
 def test_heads_of_mmpose_cannot_be_students():
     config = dict(single(), type='HeatmapDistiller', teacher=single(), teacher_checkpoint='a.pth')
     config['head'] = dict(config['head'], type='HeatmapHead', deconv_kernel_sizes=(4, 4))
-    with pytest.raises(ValueError, match='needs a head of this package.* is HeatmapHead'):
+    with pytest.raises(ValueError, match=r'needs a head of this package.* is HeatmapHead'):
         MODELS.build(config)

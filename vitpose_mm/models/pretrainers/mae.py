@@ -241,7 +241,9 @@ class MAEDecoder(nn.Module):
         self.class_token = class_token
         self.embed = nn.Linear(in_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.register_buffer('pos_embed', sine_positions(grid_hw, dim))
+        positions = sine_positions(grid_hw, dim)
+        # on the default device, which may be meta
+        self.register_buffer('pos_embed', torch.zeros(positions.shape).copy_(positions))
         self.blocks = nn.ModuleList(Block(dim, num_heads, 4 * dim) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.pred = nn.Linear(dim, out_dim)
