@@ -192,6 +192,19 @@ def test_painted_patches_have_the_mean_and_variance_of_the_true_ones():
     torch.testing.assert_close(patchify(painted, 16)[mask.bool()], wanted[mask.bool()])
 
 
+def test_compiled_and_in_mixed_precision():
+    model = build()
+    images, noise = torch.randn(2, 3, *INPUT_HW), torch.rand(2, 12)
+    wanted = model.loss(images, noise)['loss_pixels']
+    compiled = torch.compile(model.loss, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(images, noise)['loss_pixels'], wanted)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = model.loss(images, noise)['loss_pixels']
+    torch.testing.assert_close(loss.float(), wanted, rtol=0.02, atol=0)
+    loss.backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
 def test_initial_weights_are_those_of_mae():
     torch.manual_seed(0)
     arch = dict(embed_dim=192, depth=1, num_heads=3)

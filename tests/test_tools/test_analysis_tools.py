@@ -160,3 +160,13 @@ def test_unusable_arguments_give_one_sentence(run, config, tmp_path):
     }
     for arguments, message in expected.items():
         assert run(*arguments, error=True) == f'{arguments[0]}: error: {message}'
+
+
+@pytest.mark.parametrize(
+    'tool', ['count_flops.py', 'benchmark_throughput.py', 'benchmark_training_memory.py']
+)
+def test_models_without_a_head_are_refused(run, config, tool):
+    cfg = Config.fromfile(config)
+    cfg.model = dict(type='MAE', backbone=cfg.model.backbone)
+    cfg.dump(config)
+    assert 'only models with a head can be measured, MAE has none' in run(tool, config, error=True)

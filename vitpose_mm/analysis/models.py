@@ -21,9 +21,16 @@ def build_model(cfg: Config) -> BaseModel:
     """Build the model of a config with random weights; nothing pre-trained is read.
 
     A model of several data sets reads images as of ``test_cfg.dataset``, or else of the first.
+
+    Raises:
+        ValueError: The model has no head.
     """
     with config_scope(cfg):
         model = MODELS.build(cfg.model)
+    if getattr(model, 'head', None) is None:
+        raise ValueError(
+            f'only models with a head can be measured, {type(model).__name__} has none'
+        )
     if isinstance(model.head, MultiDatasetHead) and model.test_cfg.get('dataset') is None:
         model.test_cfg['dataset'] = next(iter(model.head.routes))
     return model
