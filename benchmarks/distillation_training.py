@@ -97,7 +97,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokens = folder / 'knowledge_tokens.pth'
     start = time.perf_counter()
-    if not tokens.exists():
+    if any(ARMS[arm][0] for arm in arguments.arms):
         fit_config(arguments).dump(folder / 'arm.py')
         with open(folder / 'output.txt', 'w') as log:
             command = [sys.executable, TRAIN, folder / 'arm.py', '--work-dir', folder]

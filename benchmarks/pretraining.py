@@ -2,8 +2,8 @@
 
     python benchmarks/pretraining.py --coco DIR --encoder work_dirs/mae/epoch_60.pth --out STEM
 
-Same samples, steps and seeds, and the recipe of CONFIG. Its layer-wise decay of the learning rate is
-meant for pre-trained weights, so random ones are trained with and without it.
+Same samples, steps and seeds, and the recipe of CONFIG. Its layer-wise decay of the learning rate
+is meant for pre-trained weights, so random ones are trained with and without it.
 """
 
 import argparse

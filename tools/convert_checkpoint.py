@@ -40,8 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--to',
         choices=('vitpose_mm', 'official', 'mmpose', 'huggingface', 'mae'),
         default='vitpose_mm',
-        help='whose names to write (default: vitpose_mm); mae is for pre-trained encoders, all '
-        'others pad patches of 14 px to 16',
+        help='whose names to write (default: vitpose_mm); mae is for pre-trained encoders, whose '
+        'patches of 14 px all others pad to 16',
     )
     parser.add_argument('--dataset', metavar='NAME', help='keep only the head of this data set')
     parser.add_argument(

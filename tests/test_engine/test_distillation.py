@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Optional
 
 import pytest
@@ -10,6 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import MODEL_WRAPPERS
 from mmpose.registry import MODELS
 from tiny_training import (
+    CODEC,
     finish,
     make_coco,
     start_distributed,
@@ -119,7 +121,13 @@ def test_fitting_changes_exactly_the_tokens(backbone, data, teacher, tmp_path):
     cfg.work_dir = str(tmp_path)
     runner = build_runner(cfg)
     begin = runner.model.backbone.knowledge_tokens.detach().clone()
+    forwards = []
+    for block in runner.model.backbone.blocks:
+        block.register_forward_hook(lambda *_: forwards.append(1))
     runner.train()
+    num_blocks, num_steps = 2, 5
+    recomputes = 'recomputed' in backbone
+    assert len(forwards) == num_blocks * num_steps * (2 if recomputes else 1)
     after = load_file(str(tmp_path / 'epoch_1.pth'))['state_dict']
     before = load_file(cfg.load_from)['state_dict']
     assert after.keys() - before.keys() == {TOKENS}
@@ -163,6 +171,7 @@ def test_a_student_keeps_the_tokens_and_needs_nothing_else(
     cfg.custom_hooks.append(EMA)
     cfg.work_dir = str(tmp_path)
     runner = build_runner(cfg)
+    runner.model.init_weights()  # a second time it changes nothing
     begin = copy.deepcopy(runner.model.state_dict())
     runner.train()
     content = load_file(str(tmp_path / 'epoch_1.pth'))
@@ -187,10 +196,11 @@ def test_a_student_keeps_the_tokens_and_needs_nothing_else(
     # the runner evaluates, and saves as state_dict, the average
     model.load_state_dict(student)
     with torch.no_grad():
-        assert torch.equal(alone(images, None), model(images, None))
-        (features,) = model.backbone(images)
+        routing = (torch.zeros(2, dtype=torch.int64),) if backbone == 'experts' else ()
+        features = model.extract_feat(images, *routing)
+        assert torch.equal(alone.head(alone.extract_feat(images, *routing)), model.head(features))
         alone.backbone.knowledge_tokens.data.zero_()
-        assert (alone.backbone(images)[0] - features).abs().max() > 1e-3
+        assert (alone.extract_feat(images, *routing)[0] - features[0]).abs().max() > 1e-3
 
 
 def test_the_teacher_stays_as_it_is_and_out_of_the_student(data, teacher, tmp_path):
@@ -241,6 +251,59 @@ def test_two_processes_do_as_one(kind, data, teacher, tokens, tmp_path):
     assert all(torch.equal(twos[name], tensor) for name, tensor in start.items())
 
 
+def test_resumed_equals_uninterrupted(data, teacher, tokens, tmp_path):
+    def student(max_epochs: int, name: str) -> Config:
+        cfg = add_tokens(config(data, 16), dim=32, step='transfer', tokens=tokens)
+        cfg.train_cfg.max_epochs = max_epochs
+        cfg.work_dir = str(tmp_path / name)
+        return distil(cfg, teacher)
+
+    whole = build_runner(student(2, 'whole'))
+    whole.train()
+    build_runner(student(1, 'resumed')).train()
+    cfg = student(2, 'resumed')
+    cfg.load_from, cfg.resume = str(tmp_path / 'resumed/epoch_1.pth'), True
+    resumed = build_runner(cfg)
+    resumed.train()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize('loss_weighting', ['samples', 'datasets'])
+def test_tokens_are_fitted_to_the_loss_of_several_data_sets_as_in_training(
+    loss_weighting, monkeypatch
+):
+    """The head counts over processes, here over another one that has three of 'aic'."""
+    head = dict(in_channels=16, decoder=CODEC, **CLASSIC)
+    model = MODELS.build(
+        dict(
+            type='TopdownViTPose',
+            backbone=dict(
+                type='ViT',
+                arch=dict(embed_dim=16, depth=1, num_heads=2),
+                img_size=(64, 48),
+                num_knowledge_tokens=1,
+            ),
+            head=dict(
+                type='MultiDatasetHead',
+                shared=head,
+                heads=dict(coco=dict(out_channels=17), aic=dict(out_channels=14)),
+                loss_weighting=loss_weighting,
+            ),
+        )
+    ).train()
+    seen = []
+    monkeypatch.setattr(
+        'vitpose_mm.models.heads.multi_dataset_head.all_reduce', lambda x: seen.append(x)
+    )
+    wanted = model.head._weights(dict(aic=0, coco=2), torch.device('cpu'))[0]
+    TokenDistillationHook('fit').before_train_iter(SimpleNamespace(model=model), 0)
+    found = model.head._weights(dict(aic=0, coco=2), torch.device('cpu'))[0]
+    assert len(seen) == 2 and found == wanted
+    modules = {name for name, module in model.named_modules() if module.training}
+    assert modules == {'head'}
+
+
 def test_a_resumed_student_needs_no_file(data, tokens, tmp_path):
     copied = tmp_path / 'tokens.pth'
     copied.write_bytes(Path(tokens).read_bytes())
@@ -279,9 +342,10 @@ def test_tokens_that_do_not_fit_are_refused(changes, message, data, tokens, tmp_
 def test_what_cannot_be_fitted_is_refused(data, teacher, tmp_path):
     cfg = fit_config(data, teacher)
     cfg.work_dir = str(tmp_path)
-    cfg.load_from = None
-    with pytest.raises(ValueError, match='trained teacher: set load_from to its checkpoint'):
-        build_runner(cfg).train()
+    for resume in (False, True):  # there is nothing to resume from
+        cfg.load_from, cfg.resume = None, resume
+        with pytest.raises(ValueError, match='nothing was loaded: set load_from to its checkpoint'):
+            build_runner(cfg).train()
     cfg = fit_config(data, teacher, knowledge_dim=16)
     cfg.work_dir = str(tmp_path)
     with pytest.raises(ValueError, match=r'drop model\.backbone.knowledge_dim, got 16 for 32'):
@@ -293,17 +357,17 @@ def test_what_cannot_be_fitted_is_refused(data, teacher, tmp_path):
         build_runner(cfg).train()
 
 
-def test_sharded_models_are_refused(data, teacher, tmp_path):
+def test_sharded_models_are_refused(data, teacher, tmp_path, monkeypatch):
     cfg = fit_config(data, teacher)
     cfg.work_dir = str(tmp_path)
     runner = build_runner(cfg)
 
-    @MODEL_WRAPPERS.register_module(force=True)
     class Sharded(torch.nn.Module):
         def __init__(self, module):
             super().__init__()
             self.module = module
 
+    monkeypatch.setitem(MODEL_WRAPPERS.module_dict, 'Sharded', Sharded)
     runner.model = Sharded(runner.model)
     with pytest.raises(ValueError, match='freezes parameters, of which Sharded knows only when'):
         TokenDistillationHook('fit').before_run(runner)

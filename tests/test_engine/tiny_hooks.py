@@ -25,7 +25,8 @@ class KillHook(Hook):
 class RecordHook(Hook):
     """Save what a rank saw, as rank_N.pth.
 
-    Every step's loss, averaged over ranks, the data sets in its batch, and the final buffers.
+    Every step's loss, averaged over ranks, the data sets in its batch, and the final buffers and
+    parameters.
     """
 
     def before_train(self, runner):
@@ -44,5 +45,6 @@ class RecordHook(Hook):
             'losses': self.losses,
             'datasets': self.datasets,
             'buffers': dict(model.named_buffers()),
+            'parameters': dict(model.named_parameters()),
         }
         torch.save(content, os.path.join(runner.work_dir, f'rank_{get_rank()}.pth'))

@@ -347,6 +347,26 @@ def test_patches_of_14_px_are_padded_on_export(to, tmp_path):
     assert found.abs().sum() == kernel.abs().sum()
 
 
+def test_pose_models_keep_their_patches(tmp_path):
+    codec = dict(type='BatchedUDPHeatmap', input_size=(42, 56), heatmap_size=(12, 16))
+    head = dict(type='TopdownHeatmapBilinearHead', in_channels=32, out_channels=17, decoder=codec)
+    vit = dict(type='ViT', arch=ARCH, img_size=(56, 42), patch_size=14)
+    model = MODELS.build(dict(type='TopdownViTPose', backbone=vit, head=head))
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'pose.pth')
+    convert_file(tmp_path / 'pose.pth', tmp_path / 'again.pth')
+    model.load_state_dict(load_file(str(tmp_path / 'again.pth'))['state_dict'])
+
+
+def test_encoders_are_exported_to_mmpose_as_those_of_mae_are(reference_dir, tmp_path):
+    path = checkpoint(tmp_path / 'mae.pth', build((64, 64)))
+    convert_file(path, tmp_path / 'ours.pth', to='mmpose')
+    convert_file(reference_dir / 'mae.pth', tmp_path / 'theirs.pth', to='mmpose')
+    names = [
+        set(load_file(str(tmp_path / f'{name}.pth'))['state_dict']) for name in ('ours', 'theirs')
+    ]
+    assert names[0] == names[1]
+
+
 def test_pose_models_are_no_encoders_of_mae(tmp_path):
     vit = ViT(arch=ARCH, img_size=INPUT_HW)
     torch.save(dict(state_dict=vit.state_dict()), tmp_path / 'vit.pth')
@@ -392,6 +412,14 @@ def test_bad_options_are_named(options, message):
 def test_bad_decoders_are_named(name):
     with pytest.raises(ValueError, match=f'{name} must be a positive whole number, got 0'):
         MAE(dict(type='ViT', arch=ARCH, img_size=INPUT_HW), **{name: 0})
+
+
+@pytest.mark.parametrize(
+    'options', [dict(decoder_dim=10), dict(decoder_dim=16, decoder_num_heads=3)]
+)
+def test_decoders_that_do_not_divide_are_named(options):
+    with pytest.raises(ValueError, match='decoder_dim must be a multiple of decoder_num_heads and'):
+        MAE(dict(type='ViT', arch=ARCH, img_size=INPUT_HW), **options)
 
 
 def test_images_of_another_size_are_refused():

@@ -48,8 +48,8 @@ def convert_file(
         source: See :func:`load_file`.
         target: A ``.pth`` or ``.safetensors`` file, which is replaced, through links; for
             'huggingface' a folder that does not exist yet or is empty.
-        to: One of ``TARGETS``. For 'mae' an encoder with its class token; all others have patches
-            of 16 px, to which those of 14 px are padded with zeros.
+        to: One of ``TARGETS``. For 'mae' the source is an encoder with its class token. For others
+            patches of 14 px of an encoder, without a head, are padded with zeros to 16 px.
         dataset: The only data set whose head to keep.
         merge_experts: Merge the expert of ``dataset``, which makes a plain ViT.
         spread_experts: Data sets of experts to make, all alike, of a plain ViT.
@@ -90,7 +90,7 @@ def convert_file(
             weights = weights.merge_experts(dataset, NAME_DATASET)
         if spread_experts is not None:
             weights = weights.spread_into_experts(spread_experts, part_features)
-        if to != 'mae':
+        if to != 'mae' and not weights.heads:
             weights = weights.pad_patches()
         if to not in ('vitpose_mm', 'mae'):
             weights = weights.fold_class_token()
@@ -164,7 +164,9 @@ def _add(
 def _require_place(weights: Weights, to: str) -> None:
     """Refuse what a target cannot hold."""
     target = SOURCES[to]
-    if to in ('mmpose', 'huggingface') and weights.patches:
+    # encoders that MAE pre-trained without padding are trained on with it, as in the official code
+    is_unusual = weights.patches and (weights.heads or 'ratio' in weights.patches)
+    if to in ('mmpose', 'huggingface') and is_unusual:
         raise CheckpointError(
             f'{to} cuts patches of 16 px with a padding of 2 px, the checkpoint is for '
             f'{weights.patches}'

@@ -24,14 +24,15 @@ class ReconstructionHook(Hook):
 
     The runner's visualizer gets a picture 'reconstructions', with its usual backend a file below
     ``vis_data/vis_image``. A column shows an image, what is visible of it, and what the model
-    paints into that.
+    paints into that. Not for FSDP, whose modules cannot be called past their wrapper.
 
     Args:
         interval: Every how many epochs; and after the last.
         num_images: How many images, spread over the training set.
 
     Raises:
-        ValueError: One of them is not a positive whole number.
+        ValueError: One of them is not a positive whole number; or the model paints nothing, or has
+            no preprocessor that normalises.
     """
 
     def __init__(self, interval: int = 20, num_images: int = 8) -> None:
@@ -41,6 +42,15 @@ class ReconstructionHook(Hook):
         self.interval = interval
         self.num_images = num_images
         self._batch: Optional[dict] = None
+
+    def before_train(self, runner: Runner) -> None:
+        model = bare_model(runner)
+        normalises = getattr(model.data_preprocessor, '_enable_normalize', False)
+        if not hasattr(model, 'reconstruct') or not normalises:
+            raise ValueError(
+                'ReconstructionHook needs a MAE whose data_preprocessor has mean and std, got '
+                f'{type(model).__name__} with {type(model.data_preprocessor).__name__}'
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         if self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner):

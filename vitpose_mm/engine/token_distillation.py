@@ -31,7 +31,8 @@ class TokenDistillationHook(Hook):
 
     The first, ``step='fit'``, trains a teacher whose backbone has ``num_knowledge_tokens`` and
     whose weights come by ``load_from``. Nothing but its tokens changes: all else is frozen and in
-    evaluation mode, batch norms included. After each epoch the tokens are saved.
+    evaluation mode, batch norms included. After each epoch (training by iterations has one) the
+    tokens themselves, not an average that a hook makes of them, are saved.
 
     The second, ``step='transfer'``, trains a student with as many tokens. They are taken from that
     file, or from a checkpoint of the first training, and stay as they are. Where teacher and
@@ -75,24 +76,25 @@ class TokenDistillationHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         backbone = self._backbone(runner)
-        if self.step == 'fit':
-            if backbone.knowledge_proj is not None:
-                raise ValueError(
-                    'a teacher takes tokens of its own width: drop model.backbone.knowledge_dim, '
-                    f'got {backbone.knowledge_tokens.shape[2]} for {backbone.embed_dim} channels'
-                )
-            if runner._load_from is None and not runner._resume:
-                raise ValueError(
-                    'tokens are fitted to a trained teacher: set load_from to its checkpoint, it '
-                    'is None'
-                )
+        if self.step == 'fit' and backbone.knowledge_proj is not None:
+            raise ValueError(
+                'a teacher takes tokens of its own width: drop model.backbone.knowledge_dim, got '
+                f'{backbone.knowledge_tokens.shape[2]} for {backbone.embed_dim} channels'
+            )
         with _wrapped_anew(runner):
             if self.step == 'fit':
                 bare_model(runner).requires_grad_(False)
             backbone.knowledge_tokens.requires_grad = self.step == 'fit'
 
     def before_train(self, runner: Runner) -> None:
-        if self.step == 'fit' or runner.iter > 0:  # a resumed student has its tokens
+        if self.step == 'fit':
+            if not runner._has_loaded:
+                raise ValueError(
+                    'tokens are fitted to a trained teacher, but nothing was loaded: set load_from '
+                    'to its checkpoint'
+                )
+            return
+        if runner.iter > 0:  # a resumed student has its tokens
             return
         own = self._backbone(runner).knowledge_tokens
         tokens = read_knowledge_tokens(self.tokens)
@@ -110,19 +112,16 @@ class TokenDistillationHook(Hook):
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None
     ) -> None:
-        if self.step == 'fit':
-            bare_model(runner).eval()  # training loops switch to training mode
+        if self.step != 'fit':
+            return
+        model = bare_model(runner)
+        model.eval()  # training loops switch to training mode
+        if hasattr(getattr(model, 'head', None), 'loss_weighting'):
+            # a MultiDatasetHead itself has no mode but of counting samples, over all processes
+            model.head.training = True
 
     def after_train_epoch(self, runner: Runner) -> None:
-        if self.step == 'fit':
-            self._save(runner)
-
-    def after_train(self, runner: Runner) -> None:
-        if self.step == 'fit':  # iteration-based loops have no epochs
-            self._save(runner)
-
-    def _save(self, runner: Runner) -> None:
-        if not is_main_process():
+        if self.step != 'fit' or not is_main_process():
             return
         tokens = self._backbone(runner).knowledge_tokens.detach().cpu().clone()
         path = Path(self.out_file or Path(runner.work_dir, FILE_NAME))

@@ -278,7 +278,7 @@ class ViT(BaseModule):
             steps, back = plan_steps(self.attentions, (rows, columns), num_extra, tokens.device)
         else:
             steps, back = [(None, None)] * len(self.blocks), None
-        recomputation = self.training and self.activation_checkpointing
+        recomputation = self._is_learning() and self.activation_checkpointing
         for block, (move, grouping) in zip(self.blocks, steps):
             tokens = rearrange(tokens, move)
             tokens = run_block(block, recomputation, tokens, grouping, routing)
@@ -305,6 +305,12 @@ class ViT(BaseModule):
         if self.cls_token is not None:
             tokens = tokens[:, 1:]
         return (tokens.transpose(1, 2).unflatten(2, grid_hw),)
+
+    def _is_learning(self) -> bool:
+        """Also in evaluation mode, where only knowledge tokens are fitted."""
+        tokens = self.knowledge_tokens
+        fits_tokens = tokens is not None and tokens.requires_grad and torch.is_grad_enabled()
+        return self.training or fits_tokens
 
     def _route(self, expert_ids: Optional[Tensor], batch_size: int) -> tuple[Tensor, list[int]]:
         """Samples sorted by expert (B,), and how many there are of each; once for all blocks."""
@@ -466,25 +472,26 @@ class ViT(BaseModule):
 
     def _fit_knowledge(self, fitted: dict[str, Tensor]) -> None:
         """Where there are no knowledge tokens, begin with the model's own."""
-        if 'knowledge_tokens' in fitted and self.knowledge_tokens is None:
-            raise CheckpointError(
-                'the checkpoint has knowledge tokens: set model.backbone.num_knowledge_tokens='
-                f'{fitted["knowledge_tokens"].shape[1]}'
-                + (
-                    f' and knowledge_dim={fitted["knowledge_tokens"].shape[2]}'
-                    if 'knowledge_proj.weight' in fitted
-                    else ''
+        given = {name for name in fitted if name.startswith('knowledge_')}
+        if self.knowledge_tokens is None:
+            if 'knowledge_tokens' in given:
+                _, count, dim = fitted['knowledge_tokens'].shape
+                and_dim = f' and knowledge_dim={dim}' if len(given) > 1 else ''
+                raise CheckpointError(
+                    'the checkpoint has knowledge tokens: set '
+                    f'model.backbone.num_knowledge_tokens={count}{and_dim}'
                 )
-            )
-        own = {name: t for name, t in self.state_dict().items() if name.startswith('knowledge_')}
-        if own and not own.keys() & fitted.keys() and 'pos_embed' in fitted:
+        elif not given and 'pos_embed' in fitted:
             print_log(
                 'the checkpoint has no knowledge tokens: they are random until '
                 'TokenDistillationHook fits or loads them',
                 'current',
                 logging.WARNING,
             )
-            fitted.update(own)
+            fitted['knowledge_tokens'] = self.knowledge_tokens.detach()
+            if self.knowledge_proj is not None:
+                fitted['knowledge_proj.weight'] = self.knowledge_proj.weight.detach()
+                fitted['knowledge_proj.bias'] = self.knowledge_proj.bias.detach()
 
     def _fit_positions(self, loaded: Tensor, stated_hw: Optional[tuple[int, int]]) -> Tensor:
         # Some files say which grid they hold, others may need to be told.

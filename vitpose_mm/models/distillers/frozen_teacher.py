@@ -1,10 +1,10 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import torch
 from mmpose.models import TopdownPoseEstimator
 from mmpose.structures import PoseDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..heads import MultiDatasetHead
 from ..heads.multi_dataset_head import dataset_name_of, pick
@@ -22,24 +22,25 @@ class FrozenTeacher:
         model: mmpose's or ours, with heatmaps as its head's output. Frozen from now on.
         dtype: Numbers that it computes with, a name in ``DTYPES``, whatever the student does.
         compiled: Whether ``torch.compile`` makes its features faster.
+        read_as: The data set as whose all samples are read; by default each as of its own.
     """
 
     def __init__(
-        self, model: TopdownPoseEstimator, dtype: str = 'float32', compiled: bool = False
+        self,
+        model: TopdownPoseEstimator,
+        dtype: str = 'float32',
+        compiled: bool = False,
+        read_as: Optional[str] = None,
     ) -> None:
         self.dtype = DTYPES[dtype]
         self.model = model.eval().requires_grad_(False).to(self.dtype)
+        self.read_as = read_as
         self._extract_feat = model.extract_feat
         if compiled:
             self._extract_feat = torch.compile(self._extract_feat)
 
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
         return self
-
-    @property
-    def dataset(self) -> Optional[str]:
-        """The data set as whose all samples are read, if its ``test_cfg`` chooses one."""
-        return (self.model.test_cfg or {}).get('dataset')
 
     @torch.compiler.disable
     @torch.no_grad()
@@ -53,7 +54,7 @@ class FrozenTeacher:
             self.model.to(images.device)
         routing = ()
         if getattr(self.model.backbone, 'experts', ()):
-            routing = (self.model.expert_ids(samples, self.dataset),)
+            routing = (self._ask(self.model.expert_ids, samples, self.read_as),)
         with torch.autocast(images.device.type, enabled=False):
             return self._extract_feat(images.to(self.dtype), *routing)
 
@@ -65,20 +66,35 @@ class FrozenTeacher:
         Raises:
             ValueError: It has no head for a sample's data set, or they differ in keypoints.
         """
-        head = self.model.head
         with torch.autocast(features[-1].device.type, enabled=False):
-            if not isinstance(head, MultiDatasetHead):
-                return head(features).float()
-            names = [self.dataset or dataset_name_of(sample) for sample in samples]
-            chosen = [head.route(name).head for name in names]
+            heads = self.heads_of(samples)
             heatmaps: list = [None] * len(samples)
-            for name in dict.fromkeys(chosen):
-                indices = [index for index, each in enumerate(chosen) if each == name]
-                for index, each in zip(indices, head.heads[name](pick(features, indices))):
+            for head in dict.fromkeys(heads):
+                indices = [index for index, each in enumerate(heads) if each is head]
+                for index, each in zip(indices, head(pick(features, indices))):
                     heatmaps[index] = each
         if len({each.shape for each in heatmaps}) > 1:
             raise ValueError(
-                f"the teacher's heads {list(dict.fromkeys(chosen))}, whose samples one head of the "
-                'student reads, differ in keypoints or size of heatmaps'
+                "the teacher's heads for samples that one head of the student reads differ in "
+                f'keypoints or size of heatmaps: {sorted({tuple(each.shape) for each in heatmaps})}'
             )
         return torch.stack(heatmaps).float()
+
+    def heads_of(self, samples: Sequence[PoseDataSample]) -> list[nn.Module]:
+        """The head that each sample is read by.
+
+        Raises:
+            ValueError: It has none for a sample's data set.
+        """
+        head = self.model.head
+        if not isinstance(head, MultiDatasetHead):
+            return [head] * len(samples)
+        names = [self.read_as or dataset_name_of(sample) for sample in samples]
+        return [head.heads[self._ask(head.route, name).head] for name in names]
+
+    @staticmethod
+    def _ask(function: Callable, *arguments: object) -> object:
+        try:
+            return function(*arguments)
+        except ValueError as error:  # which speaks as of the model that is trained
+            raise ValueError(f'asked of the teacher: {error}') from error

@@ -6,10 +6,14 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmpose.models import TopdownPoseEstimator
+from mmpose.models.heads import HeatmapHead
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
-from torch import Tensor
+from torch import Tensor, nn
 
+from vitpose_mm.codecs import is_udp
+
+from ..backbones import ViT
 from ..heads import MultiDatasetHead, ViTPoseHead
 from ..heads.heatmap_heads import MSE
 from ..heads.multi_dataset_head import pick
@@ -66,12 +70,18 @@ class HeatmapDistiller(TopdownViTPose):
             )
         if teacher_dtype not in DTYPES:
             raise ValueError(f'teacher_dtype must be one of {list(DTYPES)}, got {teacher_dtype!r}')
+        if not isinstance(teacher, (str, Path, dict)):
+            raise ValueError(
+                f'teacher must be a config file or the config of a model, got {teacher!r}'
+            )
+        if not isinstance(teacher_checkpoint, (str, Path)):
+            raise ValueError(f'teacher_checkpoint must be a file, got {teacher_checkpoint!r}')
         for name, value in (('compile_teacher', compile_teacher), ('only_labelled', only_labelled)):
             if not isinstance(value, bool):
                 raise ValueError(f'{name} must be True or False, got {value!r}')
         self.teacher_options = dict(dtype=teacher_dtype, compiled=compile_teacher)
         self.teacher_config = teacher
-        self.teacher_checkpoint = teacher_checkpoint
+        self.teacher_checkpoint = str(teacher_checkpoint)
         self.teacher: Optional[FrozenTeacher] = None
         self.loss_distillation = MODELS.build(loss_distillation)
         self.only_labelled = only_labelled
@@ -81,13 +91,12 @@ class HeatmapDistiller(TopdownViTPose):
         super().init_weights()
         teacher = self.build_teacher()
         # what is ours checks itself, and knows files of other sources
-        load_checkpoint(
-            teacher,
-            self.teacher_checkpoint,
-            map_location='cpu',
-            strict=not isinstance(teacher, TopdownViTPose),
-        )
-        self.teacher = FrozenTeacher(teacher, **self.teacher_options)
+        is_ours = isinstance(teacher, TopdownViTPose) and isinstance(teacher.backbone, ViT)
+        load_checkpoint(teacher, self.teacher_checkpoint, 'cpu', strict=not is_ours)
+        # where the student's samples have heads of their own, each is that of its data set
+        one_head = not isinstance(self.head, MultiDatasetHead)
+        read_as = (teacher.test_cfg or {}).get('dataset') if one_head else None
+        self.teacher = FrozenTeacher(teacher, **self.teacher_options, read_as=read_as)
 
     def build_teacher(self) -> TopdownPoseEstimator:
         """The teacher without its weights, which are loaded by ``init_weights``.
@@ -99,11 +108,16 @@ class HeatmapDistiller(TopdownViTPose):
         if isinstance(config, (str, Path)):
             if not Path(config).is_file():
                 raise ValueError(f'model.teacher: there is no config file {str(config)!r}')
-            config = Config.fromfile(config).model
+            path, config = config, Config.fromfile(config).get('model')
+            if config is None:
+                raise ValueError(f'model.teacher: the config {str(path)!r} has no model')
         teacher = MODELS.build(config)
-        if not isinstance(teacher, TopdownPoseEstimator):
+        head = getattr(teacher, 'head', None)
+        is_estimator = isinstance(teacher, TopdownPoseEstimator)
+        if not is_estimator or not isinstance(head, (HeatmapHead, MultiDatasetHead)):
             raise ValueError(
-                f'model.teacher must be a top-down estimator, got {type(teacher).__name__}'
+                'model.teacher must be a top-down estimator with heatmaps, got '
+                f'{type(teacher).__name__} with the head {type(head).__name__}'
             )
         self._require_same_inputs(teacher)
         self._require_heads(teacher)
@@ -111,14 +125,12 @@ class HeatmapDistiller(TopdownViTPose):
 
     def _require_same_inputs(self, teacher: TopdownPoseEstimator) -> None:
         ours, theirs = (
-            {
-                'mean': m.mean.flatten().tolist(),
-                'std': m.std.flatten().tolist(),
-                'bgr_to_rgb': m._channel_conversion,
-            }
-            if getattr(m, '_enable_normalize', False)
-            else None
-            for m in (self.data_preprocessor, teacher.data_preprocessor)
+            dict(
+                bgr_to_rgb=each._channel_conversion,
+                mean=each.mean.flatten().tolist() if each._enable_normalize else None,
+                std=each.std.flatten().tolist() if each._enable_normalize else None,
+            )
+            for each in (self.data_preprocessor, teacher.data_preprocessor)
         )
         if ours != theirs:
             raise ValueError(
@@ -127,31 +139,23 @@ class HeatmapDistiller(TopdownViTPose):
             )
 
     def _require_heads(self, teacher: TopdownPoseEstimator) -> None:
-        wanted = {'': getattr(self.head, 'out_channels', None)}
-        if isinstance(self.head, MultiDatasetHead):
-            wanted = {name: head.out_channels for name, head in self.head.heads.items()}
-            if not isinstance(teacher.head, MultiDatasetHead):
+        if not isinstance(self.head, MultiDatasetHead):
+            if not isinstance(teacher.head, MultiDatasetHead):  # else samples tell which
+                require_alike(self.head, teacher.head)
+            return
+        heads = self.head.heads
+        if not isinstance(teacher.head, MultiDatasetHead):
+            raise ValueError(
+                f'the student has heads for {list(heads)}, the teacher a single head: it must have '
+                'one for each'
+            )
+        routes = teacher.head.routes
+        for name, head in heads.items():
+            if name not in routes:
                 raise ValueError(
-                    f'the student has heads for {list(wanted)}, the teacher a single head: it must '
-                    'have one for each'
+                    f'the student has a head for {name!r}, the teacher for {list(routes)} only'
                 )
-        elif isinstance(teacher.head, MultiDatasetHead):
-            return  # samples tell which
-        for name, count in wanted.items():
-            head = teacher.head
-            if name:
-                routes = teacher.head.routes
-                if name not in routes:
-                    raise ValueError(
-                        f'the student has a head for {name!r}, the teacher for {list(routes)} only'
-                    )
-                head = teacher.head.heads[routes[name].head]
-            if getattr(head, 'out_channels', None) != count:
-                of_dataset = name and f' of {name!r}'
-                raise ValueError(
-                    f'the student predicts {count} keypoints{of_dataset}, the teacher '
-                    f'{getattr(head, "out_channels", None)}'
-                )
+            require_alike(head, teacher.head.heads[routes[name].head], f' of {name!r}')
 
     def loss(self, inputs: Tensor, data_samples: Sequence[PoseDataSample]) -> dict[str, Tensor]:
         """Losses of a batch, against annotations and teacher; see the head.
@@ -174,6 +178,9 @@ class HeatmapDistiller(TopdownViTPose):
         ) -> dict[str, Tensor]:
             own = pick(taught, [rows[id(sample)] for sample in samples])
             target = teacher.heatmaps(own, samples)
+            if not isinstance(self.head, MultiDatasetHead):
+                for head in dict.fromkeys(teacher.heads_of(samples)):
+                    require_alike(self.head, head)
             if target.shape != heatmaps.shape:
                 raise ValueError(
                     "the teacher's heatmaps (keypoints, rows, columns) are "
@@ -188,3 +195,27 @@ class HeatmapDistiller(TopdownViTPose):
         return self.head.loss(
             features, data_samples, train_cfg=self.train_cfg, further_losses=further_losses
         )
+
+
+def require_alike(student: nn.Module, teacher: nn.Module, whose: str = '') -> None:
+    """Raise a ``ValueError`` if the heatmaps of two heads do not stand for the same.
+
+    Args:
+        student: With ``out_channels`` and, as its ``decoder``, a codec.
+        teacher: Likewise.
+        whose: Ends the mention of keypoints in the message.
+    """
+    ours, theirs = (
+        {
+            'keypoints': head.out_channels,
+            'UDP': head.decoder and is_udp(type(head.decoder)),
+            'sigma': getattr(head.decoder, 'sigma', None),
+        }
+        for head in (student, teacher)
+    )
+    for key, value in ours.items():
+        if value != theirs[key] and None not in (value, theirs[key]):
+            raise ValueError(
+                f"the teacher's heatmaps{whose} must be of the student's kind, but {key} is "
+                f'{theirs[key]} there and {value} here'
+            )

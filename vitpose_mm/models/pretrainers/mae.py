@@ -60,7 +60,7 @@ class MAE(BaseModel):
         data_preprocessor: Optional[dict] = None,
     ) -> None:
         super().__init__(data_preprocessor)
-        defaults = dict(class_token='keep', patch_padding=0, init_cfg=[])
+        defaults = dict(type='ViT', class_token='keep', patch_padding=0, init_cfg=[])
         self.backbone: ViT = MODELS.build({**defaults, **backbone})
         _require_plain(self.backbone)
         grid_hw = self.backbone.grid_hw
@@ -238,6 +238,11 @@ class MAEDecoder(nn.Module):
         for name, value in (('dim', dim), ('depth', depth), ('num_heads', num_heads)):
             if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
                 raise ValueError(f'decoder_{name} must be a positive whole number, got {value!r}')
+        if dim % 4 or dim % num_heads:
+            raise ValueError(
+                'decoder_dim must be a multiple of decoder_num_heads and, for its positions, of 4, '
+                f'got {dim} and {num_heads}'
+            )
         self.class_token = class_token
         self.embed = nn.Linear(in_dim, dim)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, dim))
