@@ -123,7 +123,7 @@ def test_fitting_changes_exactly_the_tokens(backbone, data, teacher, tmp_path):
     begin = runner.model.backbone.knowledge_tokens.detach().clone()
     forwards = []
     for block in runner.model.backbone.blocks:
-        block.register_forward_hook(lambda *_: forwards.append(1))
+        block.register_forward_pre_hook(lambda *_: forwards.append(1))
     runner.train()
     num_blocks, num_steps = 2, 5
     recomputes = 'recomputed' in backbone

@@ -83,6 +83,8 @@ def test_trains_draws_and_starts_a_pose_model(data, tmp_path):
     cfg.custom_hooks.append(dict(type='ReconstructionHook', interval=2, num_images=4))
     cfg.custom_hooks.append(dict(type='EMAHook'))
     cfg.work_dir = str(tmp_path / 'mae')
+    # by default the second it starts, and visualizers of one name are one
+    cfg.experiment_name = str(tmp_path)
     runner = build_runner(cfg)
     begin = copy.deepcopy(runner.model.state_dict())
     runner.train()
