@@ -19,7 +19,7 @@ def run(tool: str, *arguments: object, error: bool = False) -> str:
 
 def test_help():
     output = ' '.join(run('convert_checkpoint.py', '--help').split())
-    assert '--to {vitpose_mm,official,mmpose,huggingface}' in output
+    assert '--to {vitpose_mm,official,mmpose,huggingface,mae}' in output
     assert 'keep only the head of this data set' in output
     assert 'heads with their keypoints' in ' '.join(run('inspect_checkpoint.py', '--help').split())
 

@@ -156,7 +156,7 @@ def _settle_positions(weights: Weights) -> None:
     if 'cls_token' in backbone and weights.class_token == 'keep':
         if 'dist_token' in weights.dropped:
             positions = torch.cat([positions[:, :1], positions[:, 2:]], 1)
-        if weights.source in ('timm', 'mae'):
+        if weights.source in ('timm', 'mae') and weights.grid_hw is None:
             require_class_position(positions)
     elif weights.source == 'mmpose':
         if begins_with_class_position(positions.shape[1]):
