@@ -1,5 +1,6 @@
 """Training runs that differ in one thing, side by side, and their table."""
 
+import argparse
 import os
 import re
 import subprocess
@@ -17,6 +18,41 @@ from vitpose_mm.analysis import format_report, format_table
 from vitpose_mm.analysis.logs import read_scalars
 
 TRAIN = CONFIGS.parent / 'tools/train.py'
+COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
+
+
+def study_parser(description: str, name: str) -> argparse.ArgumentParser:
+    """Options that all studies have.
+
+    Args:
+        description: Docstring of the study.
+        name: Of its folder in ``work_dirs``.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
+    parser.add_argument('--work-dir', default=f'work_dirs/{name}')
+    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
+    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
+    return parser
+
+
+def prepare(cfg: Config, seed: int, epochs: Optional[int] = None) -> Config:
+    """Change a config to that of an arm: one worker, one evaluation at the end, no best checkpoint.
+
+    Args:
+        epochs: By default the config's; else its last schedule must be a cosine over all epochs.
+    """
+    if epochs is not None:
+        cfg.train_cfg.max_epochs = cfg.param_scheduler[-1].T_max = epochs
+    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(num_workers=1)
+    cfg.default_hooks.checkpoint.save_best = None
+    cfg.randomness = dict(seed=seed)
+    return cfg
 
 
 def run_arms(

@@ -9,27 +9,19 @@ samples, steps and seeds. None of them has parameters that another lacks.
 import argparse
 import os
 
-from arms import run_arms
+from arms import COLUMNS, prepare, run_arms, study_parser
 from common import CONFIGS
 from mmengine.config import Config
 
 CONFIG = CONFIGS / 'custom/vitpose_tiny_classic-stride8_1xb10-5e_coco-style-128x96.py'
-COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser = study_parser(__doc__, 'attention_training')
     parser.add_argument('--start', required=True, help='weights of a DeiT-tiny')
     parser.add_argument('--variants', nargs='+', default=['full', 'window', 'shift+pool'])
     parser.add_argument('--window', type=int, nargs=2, default=[4, 4], metavar=('ROWS', 'COLUMNS'))
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--epochs', type=int, help="by default the config's")
-    parser.add_argument('--work-dir', default='work_dirs/attention_training')
-    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
-    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
     return parser.parse_args()
 
 
@@ -38,14 +30,7 @@ def config_of(variant: str, seed: int, arguments: argparse.Namespace) -> Config:
     cfg = Config.fromfile(CONFIG)
     cfg.model.backbone.init_cfg.checkpoint = arguments.start
     cfg.model.backbone.update(attention=variant, window_hw=tuple(arguments.window))
-    if arguments.epochs is not None:
-        cfg.train_cfg.max_epochs = cfg.param_scheduler[1].T_max = arguments.epochs
-    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=1)
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.randomness = dict(seed=seed)
-    return cfg
+    return prepare(cfg, seed, arguments.epochs)
 
 
 def main() -> None:

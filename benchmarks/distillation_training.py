@@ -15,14 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-from arms import TRAIN, run_arms
+from arms import COLUMNS, TRAIN, prepare, run_arms, study_parser
 from common import CONFIGS
 from mmengine.config import Config
 
 CUSTOM = CONFIGS / 'custom'
 TEACHER = CUSTOM / 'vitpose_tiny_classic-stride8_1xb10-5e_coco-style-128x96.py'
 STUDENT = CUSTOM / 'vitpose_tiny_classic_1xb10-5e_coco-style-128x96.py'
-COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
 ARMS = {
     'none': (False, False),
     'token': (True, False),
@@ -32,35 +31,18 @@ ARMS = {
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser = study_parser(__doc__, 'distillation_training')
     parser.add_argument('--start', required=True, help='weights of a DeiT-tiny, for the student')
     parser.add_argument('--teacher', required=True, help='weights of the trained teacher')
     parser.add_argument('--teacher-dtype', default='bfloat16')
     parser.add_argument('--arms', nargs='+', default=list(ARMS), choices=ARMS)
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--epochs', type=int, help="by default the config's")
     parser.add_argument('--fit-epochs', type=int, default=1, help='of the token')
-    parser.add_argument('--work-dir', default='work_dirs/distillation_training')
-    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
-    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
     return parser.parse_args()
 
 
-def shorten(cfg: Config, seed: int, epochs: int) -> Config:
-    cfg.train_cfg.max_epochs = cfg.param_scheduler[-1].T_max = epochs
-    cfg.train_cfg.val_interval = epochs
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=1)
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.randomness = dict(seed=seed)
-    return cfg
-
-
 def fit_config(arguments: argparse.Namespace) -> Config:
-    cfg = shorten(Config.fromfile(TEACHER), arguments.seeds[0], arguments.fit_epochs)
+    cfg = prepare(Config.fromfile(TEACHER), arguments.seeds[0], arguments.fit_epochs)
     cfg.load_from = arguments.teacher
     cfg.model.backbone.init_cfg = None
     cfg.model.backbone.num_knowledge_tokens = 1
@@ -72,8 +54,7 @@ def fit_config(arguments: argparse.Namespace) -> Config:
 
 def student_config(arm: str, seed: int, tokens: Path, arguments: argparse.Namespace) -> Config:
     by_token, by_heatmap = ARMS[arm]
-    cfg = Config.fromfile(STUDENT)
-    cfg = shorten(cfg, seed, arguments.epochs or cfg.train_cfg.max_epochs)
+    cfg = prepare(Config.fromfile(STUDENT), seed, arguments.epochs)
     cfg.model.backbone.init_cfg.checkpoint = arguments.start
     if by_token:
         cfg.model.backbone.num_knowledge_tokens = 1

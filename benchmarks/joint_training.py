@@ -9,7 +9,7 @@ set: each alone, both with a head each, and both with a head and an expert each.
 import argparse
 import os
 
-from arms import run_arms
+from arms import prepare, run_arms, study_parser
 from common import CONFIGS
 from mmengine.config import Config
 
@@ -31,16 +31,9 @@ COLUMNS = {
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser = study_parser(__doc__, 'joint_training')
     parser.add_argument('--lsp', required=True, help='Leeds Sports Pose Extended')
     parser.add_argument('--start', required=True, help='weights of a DeiT-tiny')
-    parser.add_argument('--work-dir', default='work_dirs/joint_training')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
-    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
-    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
     return parser.parse_args()
 
 
@@ -54,15 +47,11 @@ def config_of(arm: str, seed: int, arguments: argparse.Namespace) -> Config:
     backbone.experts = backbone.experts if with_experts else []
     head.heads = {name: head.heads[name] for name in names}
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=1)
         loader.dataset.datasets = {name: loader.dataset.datasets[name] for name in names}
     cfg.train_dataloader.batch_size = batch_size
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.metrics = {name: evaluator.metrics[name] for name in names}
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
-    cfg.randomness = dict(seed=seed)
-    return cfg
+    return prepare(cfg, seed)
 
 
 def main() -> None:

@@ -9,26 +9,18 @@ is meant for pre-trained weights, so random ones are trained with and without it
 import argparse
 import os
 
-from arms import run_arms
+from arms import COLUMNS, prepare, run_arms, study_parser
 from common import CONFIGS
 from mmengine.config import Config
 
 CONFIG = CONFIGS / 'custom/vitpose_tiny_classic_1xb10-5e_coco-style-128x96.py'
 STARTS = ('MAE', 'random', 'random, no layer decay')
-COLUMNS = {'AP': 'coco/AP', 'AP .5': 'coco/AP .5', 'AR': 'coco/AR', 'val loss': 'loss_kpt'}
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--coco', required=True, help="people in COCO's format")
+    parser = study_parser(__doc__, 'pretraining')
     parser.add_argument('--encoder', required=True, help='checkpoint of the pre-training')
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0])
     parser.add_argument('--epochs', type=int, help="by default the config's")
-    parser.add_argument('--work-dir', default='work_dirs/pretraining')
-    parser.add_argument('--parallel', type=int, default=1, help='arms at once, a thread each')
-    parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
     return parser.parse_args()
 
 
@@ -39,14 +31,7 @@ def config_of(start: str, seed: int, arguments: argparse.Namespace) -> Config:
         cfg.model.backbone.pop('init_cfg')
     if start == 'random, no layer decay':
         cfg.optim_wrapper.paramwise_cfg.layer_decay_rate = 1.0
-    epochs = arguments.epochs or cfg.train_cfg.max_epochs
-    cfg.train_cfg.max_epochs = cfg.train_cfg.val_interval = epochs
-    cfg.param_scheduler[-1].T_max = epochs
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=1)
-    cfg.default_hooks.checkpoint.save_best = None
-    cfg.randomness = dict(seed=seed)
-    return cfg
+    return prepare(cfg, seed, arguments.epochs)
 
 
 def main() -> None:
