@@ -6,20 +6,25 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 
 @contextmanager
-def written_whole(path: Union[str, Path]) -> Iterator[str]:
+def written_whole(
+    path: Union[str, Path], *, partial: Optional[Union[str, Path]] = None
+) -> Iterator[str]:
     """Give a name to write to, ``<path>.partial``, which then takes the place of ``path``.
 
     Whoever reads ``path``, also after a crash or with a full disk, finds the old content or the
     new.
 
+    Args:
+        partial: Another name to write to, on the same disk.
+
     Raises:
         OSError: Nothing was written, as for lack of space; ``path`` is as it was.
     """
-    partial = f'{path}.partial'
+    partial = f'{path}.partial' if partial is None else str(partial)
     try:
         yield partial
         with open(partial, 'rb') as file:

@@ -266,7 +266,7 @@ def test_bad_configs_are_named(changes, message):
 
 def test_what_cannot_be_routed_is_named():
     model = MODELS.build(model_config()).eval()
-    with pytest.raises(ValueError, match=r"no expert for dataset_name \['crowdpose'\]; there are"):
+    with pytest.raises(ValueError, match=r"no expert for dataset_name 'crowdpose'; there are"):
         model(torch.zeros(1, 3, 64, 48), samples_of(['crowdpose']), mode='predict')
     with pytest.raises(ValueError, match=r'whose to use: set model.test_cfg.dataset to one of'):
         model(torch.zeros(1, 3, 64, 48), None)

@@ -3,7 +3,8 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
-from typing import NoReturn, Optional
+from pathlib import Path
+from typing import NoReturn, Optional, Union
 
 import cv2
 import numpy as np
@@ -64,6 +65,34 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             'OpenCV does not read (it reads JPEG, PNG, WebP, BMP, TIFF and others).'
         )
     return image
+
+
+def read_image(
+    path: Union[str, Path], name: Optional[str] = None, backend_args: Optional[dict] = None
+) -> np.ndarray:
+    """Read and decode an image file, or an address that mmengine's file backends know.
+
+    Args:
+        path: Where it is.
+        name: What errors call it, by default by its path.
+        backend_args: See mmengine's ``fileio``; for local files not needed.
+
+    Returns:
+        (H, W, 3) uint8, BGR; see :func:`decode_image`.
+
+    Raises:
+        ImageError: It cannot be read or decoded.
+    """
+    name = name or f'image {path}'
+    try:
+        if backend_args is None and '://' not in str(path):
+            with open(path, 'rb') as file:
+                data = file.read()
+        else:
+            data = fileio.get(path, backend_args=backend_args)
+    except OSError as error:
+        raise ImageError(f'{name} cannot be read: {error.strerror or error}.') from error
+    return decode_image(data, name)
 
 
 def to_bgr8(image: np.ndarray, name: str) -> np.ndarray:
@@ -153,15 +182,7 @@ class LoadCheckedImage(LoadImage):
             return to_bgr8(results['img'], path or 'the image')
         path = str(results['img_path'])
         name = f'image {path}' + (f' (annotation {results["id"]})' if 'id' in results else '')
-        try:
-            if self.backend_args is None and '://' not in path:
-                with open(path, 'rb') as file:
-                    data = file.read()
-            else:
-                data = fileio.get(path, backend_args=self.backend_args)
-        except OSError as error:
-            raise ImageError(f'{name} cannot be read: {error.strerror or error}.') from error
-        return decode_image(data, name)
+        return read_image(path, name, self.backend_args)
 
     def _load_substitute(self, results: dict, error: ImageError) -> tuple[dict, np.ndarray]:
         dataset, index = results['dataset'], results['sample_idx']

@@ -132,13 +132,20 @@ class TopdownViTPose(TopdownPoseEstimator):
         if not self._expert_ids:
             return None
         names = [chosen or dataset_name_of(sample) for sample in data_samples]
-        unknown = set(names) - set(self._expert_ids)
-        if unknown:
+        return torch.tensor([self.expert_number(name) for name in names])
+
+    def expert_number(self, dataset_name: str) -> Optional[int]:
+        """The number of the expert that samples of a data set go through; None without experts.
+
+        Raises:
+            ValueError: The data set has no expert.
+        """
+        if self._expert_ids and dataset_name not in self._expert_ids:
             raise ValueError(
-                f'no expert for dataset_name {sorted(unknown)}; there are experts for '
+                f'no expert for dataset_name {dataset_name!r}; there are experts for '
                 f'{list(self._expert_ids)}'
             )
-        return torch.tensor([self._expert_ids[name] for name in names])
+        return self._expert_ids.get(dataset_name)
 
     def extract_feat(
         self, inputs: Tensor, expert_ids: Optional[Tensor] = None

@@ -1,0 +1,330 @@
+"""Files that an inferencer writes: each is there whole, or not at all."""
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Optional, Union
+
+import cv2
+import numpy as np
+
+from vitpose_mm.files import written_whole
+
+from .boxes import image_id_of
+from .estimation import Estimated, Poses
+from .frames import Frame, Source, camera_of
+from .videos import VideoWriter
+
+VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.avi')
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
+
+
+class GrowingFile:
+    """A file that is written bit by bit and takes its name when it is closed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+
+    def __init__(self, path: Union[str, Path]) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._open_files: Optional[ExitStack] = ExitStack()
+        partial = self._open_files.enter_context(written_whole(self.path))
+        self.file: IO = self._open(partial)
+
+    def _open(self, partial: str) -> IO:
+        return self._open_files.enter_context(open(partial, 'w'))
+
+    def write(self, data: Union[str, bytes]) -> None:
+        try:
+            self.file.write(data)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def finish(self) -> None:
+        """Write what belongs at the end."""
+
+    def close(self) -> None:
+        """Give the file its name, unless writing has failed."""
+        if self._open_files is None:
+            return
+        try:
+            self.finish()
+        except BaseException:
+            self._give_up()
+            raise
+        self._open_files.close()
+        self._open_files = None
+
+    def _give_up(self) -> None:
+        open_files, self._open_files = self._open_files, None
+        if open_files is not None:
+            open_files.__exit__(*sys.exc_info())
+
+
+class JsonList(GrowingFile):
+    """A JSON list, of which only one entry at a time is in memory."""
+
+    def __init__(self, path: Union[str, Path]) -> None:
+        super().__init__(path)
+        self._empty = True
+
+    def append(self, entry: object) -> None:
+        separator = '[\n' if self._empty else ',\n'
+        self.write(separator + json.dumps(entry, default=to_plain))
+        self._empty = False
+
+    def finish(self) -> None:
+        self.write('[]\n' if self._empty else '\n]\n')
+
+
+class ArraysFile(GrowingFile):
+    """Arrays of all people in a compressed ``.npz``, of which only one frame is in memory.
+
+    One row for each pose: ``keypoints`` (N, K, 2) image px, ``keypoint_scores`` (N, K), ``bboxes``
+    (N, 4) xyxy, ``bbox_scores`` (N,), ``frame`` (N,) number among all frames of all inputs,
+    ``seconds`` (N,) NaN for pictures, ``track_ids`` (N,) -1 without tracking, and ``source`` (N,)
+    number of its input's name in ``names``.
+
+    Raises:
+        ValueError: The suffix is not ``.npz``.
+    """
+
+    def __init__(self, path: Union[str, Path]) -> None:
+        if Path(path).suffix != '.npz':
+            raise ValueError(f'arrays are written to a file that ends with .npz, got {path}')
+        super().__init__(path)
+        self._columns: dict[str, tuple[IO, np.dtype, tuple]] = {}
+        self._num_rows = 0
+        self._names: list[str] = []
+
+    def _open(self, partial: str) -> IO:
+        return self._open_files.enter_context(open(partial, 'wb'))
+
+    def append(self, estimated: Estimated, poses: Poses) -> None:
+        frame, rows = estimated.frame, poses.rows
+        if not self._names or self._names[-1] != frame.source.name:
+            self._names.append(frame.source.name)
+        seconds = np.nan if frame.seconds is None else frame.seconds
+        ids = np.full(len(estimated.boxes), -1) if estimated.ids is None else estimated.ids
+        columns = dict(
+            keypoints=poses.keypoints,
+            keypoint_scores=poses.scores,
+            bboxes=estimated.boxes.xyxy[rows],
+            bbox_scores=estimated.boxes.scores[rows],
+            frame=np.full(len(rows), frame.index, np.int64),
+            seconds=np.full(len(rows), seconds, np.float64),
+            track_ids=ids[rows].astype(np.int64),
+            source=np.full(len(rows), len(self._names) - 1, np.int64),
+        )
+        for name, column in columns.items():
+            if name not in self._columns:
+                file = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+                self._open_files.enter_context(file)
+                self._columns[name] = (file, column.dtype, column.shape[1:])
+            self._columns[name][0].write(column.tobytes())
+        self._num_rows += len(rows)
+
+    def finish(self) -> None:
+        with zipfile.ZipFile(self.file, 'w', zipfile.ZIP_DEFLATED) as archive:
+            for name, (file, dtype, shape) in self._columns.items():
+                header = dict(
+                    descr=np.lib.format.dtype_to_descr(dtype),
+                    fortran_order=False,
+                    shape=(self._num_rows, *shape),
+                )
+                file.seek(0)
+                with archive.open(f'{name}.npy', 'w', force_zip64=True) as entry:
+                    np.lib.format.write_array_header_1_0(entry, header)
+                    shutil.copyfileobj(file, entry)
+            with archive.open('names.npy', 'w', force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.array(self._names, dtype=np.str_))
+
+
+class Outputs:
+    """All files of one run.
+
+    Args:
+        vis_out_dir: Folder for drawn pictures and videos, or the name of the only video's file.
+        pred_out_dir: Folder for JSON: of a picture the list of its people, of a video one of
+            frames with ``frame_id``, ``time`` in seconds and ``instances``.
+        coco_out: File for all people in COCO's results format.
+        arrays_out: File for all people as arrays, see :class:`ArraysFile`.
+        image_id: Ids for ``coco_out`` by the name of a picture; by default the digits at the end of
+            its stem, or else the number of the frame.
+
+    Raises:
+        ValueError: A file would have the name of an input.
+        OSError: Something cannot be written.
+    """
+
+    def __init__(
+        self,
+        vis_out_dir: Optional[str] = None,
+        pred_out_dir: Optional[str] = None,
+        coco_out: Optional[str] = None,
+        arrays_out: Optional[str] = None,
+        image_id: Callable[[str], Optional[int]] = image_id_of,
+    ) -> None:
+        self.vis_out_dir = Path(vis_out_dir) if vis_out_dir else None
+        self.pred_out_dir = Path(pred_out_dir) if pred_out_dir else None
+        self.image_id = image_id
+        self._used: set[Path] = set()
+        self._source: Optional[Source] = None
+        self._video: Optional[VideoWriter] = None
+        self._frames: Optional[JsonList] = None
+        self._coco = self._arrays = None
+        if coco_out:
+            self._coco = JsonList(coco_out)
+        if arrays_out:
+            self._arrays = ArraysFile(arrays_out)
+
+    def write(
+        self, estimated: Estimated, people: Sequence[list[dict]], drawn: Optional[np.ndarray]
+    ) -> None:
+        """Write what was found in a frame.
+
+        Args:
+            estimated: The frame.
+            people: For each reading the people as dicts.
+            drawn: The picture with skeletons, (H, W, 3) uint8 BGR; None if it was not drawn.
+        """
+        frame = estimated.frame
+        if frame.source is not self._source:
+            self._finish_video()
+            self._source = frame.source
+            if frame.source.video is not None:
+                self._begin_video(frame.source)
+        instances = [person for each in people for person in each]
+        if frame.source.video is None:
+            self._write_picture(frame, instances, drawn)
+        else:
+            if self._frames is not None:
+                self._frames.append(
+                    dict(frame_id=frame.number, time=frame.seconds, instances=instances)
+                )
+            if self._video is not None and drawn is not None:
+                self._video.write(drawn, frame.seconds)
+        if self._coco is not None:
+            for entry in self._coco_results(estimated):
+                self._coco.append(entry)
+        if self._arrays is not None:
+            for poses in estimated.poses:
+                self._arrays.append(estimated, poses)
+
+    def _write_picture(
+        self, frame: Frame, instances: list[dict], drawn: Optional[np.ndarray]
+    ) -> None:
+        if frame.error is not None:
+            return
+        name = Path(file_name_of(frame.source))
+        if self.pred_out_dir is not None:
+            path = self._free(self.pred_out_dir, name.with_suffix('.json').name, frame.source)
+            with written_whole(path) as partial:
+                Path(partial).write_text(json.dumps(instances, indent=2, default=to_plain) + '\n')
+        if self.vis_out_dir is not None and drawn is not None:
+            suffix = name.suffix.lower() if name.suffix.lower() in PICTURE_SUFFIXES else '.png'
+            path = self._free(self.vis_out_dir, name.with_suffix(suffix).name, frame.source)
+            encoded, data = cv2.imencode(suffix, drawn)
+            if not encoded:
+                raise OSError(f'{path} could not be encoded by OpenCV')
+            with written_whole(path) as partial:
+                Path(partial).write_bytes(data)
+
+    def _begin_video(self, source: Source) -> None:
+        name = Path(file_name_of(source))
+        if self.pred_out_dir is not None:
+            self._frames = JsonList(
+                self._free(self.pred_out_dir, name.with_suffix('.json').name, source)
+            )
+        if self.vis_out_dir is None:
+            return
+        if self.vis_out_dir.suffix in VIDEO_SUFFIXES:
+            path = self._free(self.vis_out_dir.parent, self.vis_out_dir.name, source)
+        else:
+            suffix = name.suffix if name.suffix in VIDEO_SUFFIXES else '.mp4'
+            path = self._free(self.vis_out_dir, name.with_suffix(suffix).name, source)
+        self._video = VideoWriter(path, source.video.fps)
+
+    def _free(self, folder: Path, name: str, source: Source) -> Path:
+        """A file of this run: neither one that it has written before nor an input."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stem, suffix = os.path.splitext(name)
+        path, number = folder / name, 1
+        while path in self._used:  # inputs of one name from several folders
+            number += 1
+            path = folder / f'{stem}_{number}{suffix}'
+        self._used.add(path)
+        if path.exists() and os.path.exists(source.name) and path.samefile(source.name):
+            raise ValueError(f'{path} is an input and would be overwritten: name another folder')
+        return path
+
+    def _coco_results(self, estimated: Estimated) -> Iterator[dict]:
+        frame, boxes = estimated.frame, estimated.boxes
+        image_id = None if frame.source.video is not None else self.image_id(frame.source.name)
+        for poses in estimated.poses:
+            for row, keypoints, scores in zip(poses.rows, poses.keypoints, poses.scores):
+                left, top, right, bottom = boxes.xyxy[row].tolist()
+                yield dict(
+                    image_id=frame.index if image_id is None else image_id,
+                    category_id=1,
+                    keypoints=np.column_stack([keypoints, scores]).ravel().tolist(),
+                    # as mmpose's CocoMetric with its default score_mode
+                    score=pose_score(float(boxes.scores[row]), scores),
+                    bbox=[left, top, right - left, bottom - top],
+                )
+
+    def _finish_video(self) -> None:
+        files, self._video, self._frames = (self._video, self._frames), None, None
+        close_all(files)
+
+    def close(self) -> None:
+        """Give the files that are still open their names; they hold all that was written."""
+        try:
+            self._finish_video()
+        finally:
+            files, self._coco, self._arrays = (self._coco, self._arrays), None, None
+            close_all(files)
+
+
+def close_all(files: Iterable) -> None:
+    """Close files, also if one fails, whose error is then raised."""
+    with ExitStack() as stack:
+        for file in files:
+            if file is not None:
+                stack.callback(file.close)
+
+
+def pose_score(box_score: float, keypoint_scores: np.ndarray, threshold: float = 0.2) -> float:
+    """Score of a person: that of the box times the mean of the keypoints' above the threshold.
+
+    As mmpose's ``CocoMetric(score_mode='bbox_keypoint')``.
+    """
+    counted = keypoint_scores[keypoint_scores > threshold]
+    return box_score * float(counted.mean()) if len(counted) else 0.0
+
+
+def file_name_of(source: Source) -> str:
+    """A name for the files of an input."""
+    camera = camera_of(source.name)
+    if camera is not None:
+        return f'webcam{camera or ""}.mp4'  # mmpose has 'webcam.mp4'
+    name = os.path.basename(source.name.split('?')[0].rstrip('/')) or 'stream'
+    if source.video is not None and not os.path.splitext(name)[1]:
+        name += '.mp4'
+    return name
+
+
+def to_plain(value: object) -> object:
+    """Numbers and arrays of numpy for ``json``."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f'{type(value)} cannot be written as JSON')
