@@ -7,6 +7,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Optional
 
+from .commands import detect_persons, evaluate, predict
+
 
 def doctor(arguments: argparse.Namespace) -> int:
     from .doctor import examine, format_table
@@ -34,6 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
         help='tell what is installed, what does not fit and how to mend it (status 1 if needed)',
     )
     command.set_defaults(run=doctor)
+    for module in (predict, detect_persons, evaluate):
+        module.add_command(commands)
     return parser
 
 

@@ -114,6 +114,16 @@ def test_keypoints_may_match_where_boxes_hardly_do(sigmas, score, expected):
     assert tracker.update(cut, points, scores, 0.1).tolist() == [expected]
 
 
+@both
+def test_boxes_may_match_where_poses_do_not(sigmas):
+    """IoU 0.43, OKS about 0."""
+    boxes = boxes_at([(100, 100), (116, 100)])
+    points = np.stack([FIGURE, 1 - FIGURE[::-1]]) * (40, 100) + boxes[:, None, :2]
+    tracker = Tracker(sigmas, threshold=0.4)
+    tracker.update(boxes[:1], points[:1], None, 0.0)
+    assert tracker.update(boxes[1:], points[1:], None, 0.1).tolist() == [0]
+
+
 def test_keypoints_that_are_missing_leave_the_decision_to_the_box():
     boxes = boxes_at([(100, 100)])
     lost = np.full((1, 5, 2), np.nan)
@@ -363,7 +373,7 @@ def test_first_detections_are_not_moved(dtype, gap, anew):
     rng = np.random.default_rng(3)
     smoother = OneEuroSmoother(max_gap=1.0)
     boxes = boxes_at([(100, 100), (300, 100)])
-    points = rng.normal(100, 30, (4, 2, 5, 2)).astype(dtype)
+    points = rng.lognormal(3, 3, (4, 2, 5, 2)).astype(dtype)  # sums round
     kept = points.copy()
     first = smoother.update([4, 9], points[0], boxes, 0.0)
     assert first.dtype == dtype and np.array_equal(first, points[0])
@@ -379,6 +389,13 @@ def test_first_detections_are_not_moved(dtype, gap, anew):
     expected = fresh.update([4], points[3, :1], boxes[1:], 0.2 + gap)
     assert np.array_equal(after, expected) == anew
     assert np.array_equal(points, kept)
+
+
+def test_nobody_to_smooth():
+    smoother = OneEuroSmoother()
+    assert smoother.update([], np.zeros((0, 17, 2)), np.zeros((0, 4)), 0.0).shape == (0, 17, 2)
+    smoother.update([0], np.zeros((1, 5, 2)), boxes_at([(0, 0)]), 0.1)
+    assert smoother.update([], [], [], 0.2).shape == (0, 5, 2)
 
 
 def test_who_stands_still_stays_put():

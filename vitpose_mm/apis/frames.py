@@ -16,7 +16,7 @@ import numpy as np
 
 from vitpose_mm.datasets.loading import ImageError, read_image, to_bgr8
 
-from .videos import VideoInfo, VideoReader
+from .videos import VideoError, VideoInfo, VideoReader
 
 READ_AHEAD_BYTES = 256 << 20
 READ_AHEAD_FRAMES = 32
@@ -149,7 +149,7 @@ class Inputs:
                     if is_video(item):
                         while reading:
                             yield reading.popleft().result()
-                        yield from read_video(item)
+                        yield from self._video(item)
                         continue
                     reading.append(pool.submit(self._picture, item, position))
                     # a generator's next item may wait for the result of this one
@@ -160,6 +160,14 @@ class Inputs:
             finally:
                 for each in reading:
                     each.cancel()
+
+    def _video(self, item: Union[str, Path]) -> Iterator[Frame]:
+        try:
+            yield from read_video(item)
+        except VideoError as error:
+            if self.single:
+                raise
+            yield Frame(Source(str(item)), 0, error=str(error))
 
     def _picture(self, item: Input, position: int) -> Frame:
         if isinstance(item, np.ndarray):

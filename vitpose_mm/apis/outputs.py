@@ -19,9 +19,8 @@ from vitpose_mm.files import written_whole
 from .boxes import image_id_of
 from .estimation import Estimated, Poses
 from .frames import Frame, Source, camera_of
-from .videos import VideoWriter
+from .videos import VIDEO_SUFFIXES, VideoWriter
 
-VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.avi')
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 
 
@@ -231,6 +230,11 @@ class Outputs:
             with written_whole(path) as partial:
                 Path(partial).write_text(json.dumps(instances, indent=2, default=to_plain) + '\n')
         if self.vis_out_dir is not None and drawn is not None:
+            if self.vis_out_dir.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES):
+                raise ValueError(
+                    f'vis_out_dir must be a folder where the inputs are pictures, got '
+                    f'{self.vis_out_dir}'
+                )
             suffix = name.suffix.lower() if name.suffix.lower() in PICTURE_SUFFIXES else '.png'
             path = self._free(self.vis_out_dir, name.with_suffix(suffix).name, frame.source)
             encoded, data = cv2.imencode(suffix, drawn)

@@ -1,7 +1,7 @@
 """From crops of people to keypoints, in batches on the device."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional, Union
 
@@ -187,17 +187,19 @@ class BatchReader:
         # a piece at a time, so that a crowd does not lie in memory all at once
         for start in range(0, len(assigned), self.batch_size):
             piece = assigned[start : start + self.batch_size]
-            for number in dict.fromkeys(number for _, number in piece):
+            people: list[Optional[Person]] = [None] * len(piece)
+            for number, chosen in rows_by_number([number for _, number in piece]).items():
                 geometry = self.readings[number].geometry
-                rows = [row for row, wanted in piece if wanted == number]
-                places = geometry.place(boxes.xyxy[rows])
+                places = geometry.place(boxes.xyxy[[piece[i][0] for i in chosen]])
                 matrices = geometry.matrices(*places)
                 if on_device:
                     matrices = torch.from_numpy(matrices).to(self.device, non_blocking=True)
                     crops = crop_on_device(source, matrices, geometry.input_wh)
                 else:
                     crops = crop_on_host(source, matrices, geometry.input_wh)
-                yield from map(Person, [number] * len(rows), crops, *places)
+                for i, crop, center, size in zip(chosen, crops, *places):
+                    people[i] = Person(number, crop, center, size)
+            yield from people
 
     @torch.inference_mode()
     def launch(self, people: Sequence[Person]) -> list[tuple[Person, Tensor]]:
@@ -218,8 +220,7 @@ class BatchReader:
             rows = [nn.functional.pad(row, (0, 0, 0, longest - len(row))) for row in rows]
         results = torch.stack(rows).cpu().numpy()  # one transfer
         keypoints = results[..., :2].copy()
-        for number in {person.reading for person in people}:
-            chosen = [i for i, person in enumerate(people) if person.reading == number]
+        for number, chosen in rows_by_number([person.reading for person in people]).items():
             centers = np.stack([people[i].center for i in chosen])
             sizes = np.stack([people[i].size for i in chosen])
             input_wh = self.readings[number].geometry.input_wh
@@ -249,19 +250,12 @@ class BatchReader:
             routing = (torch.tensor(experts * (2 if self.flip_test else 1)),)
         features = self._features(inputs, *routing)
         results: list = [None] * len(people)
-        for number, rows in self._by_reading(numbers).items():
+        for number, rows in rows_by_number(numbers).items():
             keypoints = self._keypoints(features, number, rows, len(crops))
             for row, values in zip(rows, keypoints):
                 if row < len(people):
                     results[row] = values
         return results
-
-    @staticmethod
-    def _by_reading(numbers: Sequence[int]) -> Mapping[int, list[int]]:
-        rows = defaultdict(list)
-        for row, number in enumerate(numbers):
-            rows[number].append(row)
-        return rows
 
     def _keypoints(
         self, features: tuple[Tensor, ...], number: int, rows: list[int], batch_size: int
@@ -281,6 +275,14 @@ class BatchReader:
             heatmaps = (heatmaps + flipped) * 0.5
         keypoints, scores = reading.decoder.decode_tensor(heatmaps)
         return torch.cat([keypoints, scores[..., None]], -1)
+
+
+def rows_by_number(numbers: Sequence[int]) -> dict[int, list[int]]:
+    """Where each number stands in a sequence."""
+    rows = defaultdict(list)
+    for row, number in enumerate(numbers):
+        rows[number].append(row)
+    return rows
 
 
 class SampleReader:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Optional, Union
 
+import cv2
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
@@ -133,7 +134,8 @@ class Run:
         if self.draws and frame.image is not None:
             drawn = self.drawer.draw(frame.image, samples, frame.source.name)
         frame.image = None
-        self.outputs.write(estimated, people, None if drawn is None else drawn[..., ::-1])
+        bgr = None if drawn is None else cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
+        self.outputs.write(estimated, people, bgr)
         result = dict(predictions=people, visualization=None)
         if len(self.metainfos) > 1:
             result['predictions'] = [[person for each in people for person in each]]
@@ -199,7 +201,7 @@ class Follower:
         self._tracking = tracking if isinstance(tracking, dict) else {}
         self._smoothing = smoothing if isinstance(smoothing, dict) else {}
         self._smooths = smoothing is not False
-        self._source: Optional[Source] = None
+        self._video: Optional[Source] = None
         self._begin()  # so that wrong arguments are found at once
 
     def _begin(self) -> None:
@@ -214,8 +216,9 @@ class Follower:
     def follow(self, estimated: Estimated) -> None:
         """Give a frame's people their ids, and smooth their keypoints in place."""
         frame, boxes = estimated.frame, estimated.boxes
-        if frame.source.video is not None and frame.source is not self._source:
-            self._source = frame.source
+        video = None if frame.source.video is None else frame.source
+        if video is not self._video:
+            self._video = video
             self._begin()
         seconds = frame.index / PICTURE_RATE if frame.seconds is None else frame.seconds
         keypoints = scores = None

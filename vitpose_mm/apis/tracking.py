@@ -14,8 +14,7 @@ VELOCITY_SECONDS = 0.25
 def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """IoU (M, N) of boxes (M, 4) with others (N, 4), xyxy.
 
-    mmpose's ``bbox_overlaps`` is torch, whose threads wait for each other where all cores are busy,
-    for much longer than this takes.
+    mmpose's ``bbox_overlaps`` is torch, whose threads wait long for each other on a busy machine.
     """
     left, top, right, bottom = boxes.T[:, :, None].copy()  # each (M, 1)
     lefts, tops, rights, bottoms = others.T.copy()  # each (N,)
@@ -233,7 +232,7 @@ class OneEuroSmoother:
         _check_later(seconds, self._seconds)
         given = np.asarray(keypoints)
         num_keypoints = self._states['seconds'].shape[1]
-        if len(ids) and not len(self._states) and given.ndim == 3:
+        if not len(self._states) and given.ndim == 3:
             num_keypoints = given.shape[1]
         states = _keypoint_states(len(ids), num_keypoints)
         given = _shaped('keypoints', given, states['position'].shape)

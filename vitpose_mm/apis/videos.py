@@ -92,7 +92,7 @@ class VideoReader:
         capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # unknown durations become huge or negative
-        is_counted = 0 < count < 1e9 and not is_camera
+        is_counted = 0 < count < 1e9
         live = is_camera or (is_address and not (is_counted and source.startswith('http')))
         self.info = VideoInfo(
             fps=fps if MIN_FPS <= fps < MAX_FPS else DEFAULT_FPS,

@@ -62,10 +62,15 @@ class PackPersonInputs(PackPoseInputs):
     ``inputs`` is a view (3, H, W) of the crop (H, W, 3). :func:`stacked_collate` copies the crops
     of a batch once, as they lie in memory. Whatever ``meta_keys`` are, ``skipped_images`` of
     ``LoadCheckedImage`` are packed into the meta information of the samples that have them.
+    ``pack_transformed`` packs nothing where there are no keypoints, so that pipelines that have it
+    serve inference, too.
     """
 
     def transform(self, results: dict) -> dict:
         image = results['img']
+        if 'keypoints' not in results and 'transformed_keypoints' in results:
+            # a scalar that mmpose's TopdownAffine puts there
+            results = {k: v for k, v in results.items() if k != 'transformed_keypoints'}
         if isinstance(image, np.ndarray) and image.ndim == 3 and image.flags.c_contiguous:
             packed = super().transform({**results, 'img': PIXEL})
             packed['inputs'] = torch.from_numpy(image).permute(2, 0, 1)
