@@ -70,7 +70,7 @@ class GivenBoxes:
     def __call__(self, image: object, return_datasamples: bool = True) -> dict:
         instances = InstanceData(
             bboxes=torch.from_numpy(self.boxes),
-            scores=torch.ones(len(self.boxes)),
+            scores=torch.linspace(1, 0.9, len(self.boxes)),  # mmpose sorts by them
             labels=torch.zeros(len(self.boxes), dtype=torch.long),
         )
         return dict(predictions=[DetDataSample(pred_instances=instances)])
@@ -184,15 +184,19 @@ class Sides:
 
 
 def check(calls: dict[str, Callable[[], list]], what: str) -> str:
-    """Both must find the same people; their keypoints may differ by the codecs' borders."""
+    """Both must find the same people; random weights give flat heatmaps, on which codecs differ."""
     ours, theirs = calls[OURS](), calls[PEER]()
     if [len(people) for people in ours] != [len(people) for people in theirs]:
         raise SystemExit(f'{what}: different numbers of people')
-    distances = np.concatenate(
-        [np.linalg.norm(a - b, axis=-1).ravel() for a, b in zip(ours, theirs)]
+    shares = np.concatenate(
+        [
+            (np.linalg.norm(a - b, axis=-1) / np.ptp(b)).ravel()
+            for a, b in zip(ours, theirs)
+            if len(b)
+        ]
     )
-    median = torch.tensor([float(np.median(distances))])
-    return 'median of distances, px: ' + require_agreement(median, torch.zeros(1), 0.05, what)
+    median = torch.tensor([float(np.median(shares))])
+    return 'median, of the picture: ' + require_agreement(median, torch.zeros(1), 1e-3, what)
 
 
 def main() -> None:
@@ -220,7 +224,7 @@ def main() -> None:
                     timed[f'{arch}, {what}, detector'] = sides.detected(paths), len(paths), None
             for name, (calls, num_frames, people) in timed.items():
                 agreement[name] = check(calls, name)
-                rounds = max(2, args.rounds // 2) if 'video' in name else args.rounds
+                rounds = max(1, args.rounds // 2) if 'video' in name else args.rounds
                 report.alternate(name, calls, rounds, warm_up=0, per=num_frames)
                 if people is not None:
                     mine = report.comparisons[-len(calls)]['milliseconds, median'] / 1e3

@@ -15,6 +15,7 @@ from vitpose_mm.files import written_whole
 
 from .boxes import image_id_of
 from .detector import Detector
+from .estimation import Located
 from .frames import Inputs, ReadAhead, in_chunks, kind_of
 from .locating import Locator
 from .outputs import JsonList
@@ -138,33 +139,24 @@ def write_boxes(
     category_ids = categories_of(detector, annotations)
     ids, missing = existing_images(image_ids_of(images, annotations))
     problems = [f'image {path} is missing.' for path in missing]
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
     num_boxes = 0
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(out) as partial:
         boxes = JsonList(partial)
-        frames = ReadAhead(Inputs(list(ids), num_readers))
+        frames = ReadAhead(Inputs(list(ids), num_readers) if ids else ())
         line = ProgressLine(len(ids), disable=not show_progress)
         try:
             for chunk in in_chunks(frames, locator.batch_size, False):
                 for located in locator.locate(chunk):
-                    frame, found = located.frame, located.boxes
+                    frame = located.frame
                     if frame.error is not None:
                         problems.append(frame.error)
                         print_log(f'{frame.error} It is passed over.', 'current', logging.WARNING)
-                    for box, score, name in zip(found.xyxy.tolist(), found.scores, found.classes):
-                        if box_problem(box, frame.hw) is not None:
-                            continue  # mmpose would refuse it
-                        left, top, right, bottom = box
-                        boxes.append(
-                            dict(
-                                image_id=ids[frame.source.name],
-                                category_id=category_ids[name],
-                                bbox=[left, top, right - left, bottom - top],
-                                score=float(score),
-                            )
-                        )
-                        num_boxes += 1
-                    line.advance(frame.source, len(found))
+                    entries = entries_of(located, ids[frame.source.name], category_ids)
+                    for entry in entries:
+                        boxes.append(entry)
+                    num_boxes += len(entries)
+                    line.advance(frame.source, len(entries))
         finally:
             frames.close()
             line.close()
@@ -175,6 +167,19 @@ def write_boxes(
                 f'none of {len(problems)} pictures could be read. The first: {problems[0]}'
             )
     return WrittenBoxes(num_images, num_boxes, problems)
+
+
+def entries_of(located: Located, image_id: int, category_ids: Mapping[str, int]) -> list[dict]:
+    """Boxes of an image in COCO's results format, without those that lie outside of it."""
+    found = located.boxes
+    entries = []
+    for box, score, name in zip(found.xyxy.tolist(), found.scores.tolist(), found.classes or ()):
+        if box_problem(box, located.frame.hw) is None:  # mmpose would refuse others
+            left, top, right, bottom = box
+            bbox = [left, top, right - left, bottom - top]
+            category_id = category_ids[name]
+            entries.append(dict(image_id=image_id, category_id=category_id, bbox=bbox, score=score))
+    return entries
 
 
 def categories_of(

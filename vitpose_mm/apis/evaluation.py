@@ -19,6 +19,7 @@ from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
 
 from vitpose_mm.datasets.loading import ImageError
+from vitpose_mm.engine.annotation_files import annotation_errors
 from vitpose_mm.files import written_whole
 
 from .boxes import BoxesFile, read_results
@@ -99,6 +100,12 @@ def evaluate(
     metainfo = require_one_head(inferencer)
     if boxes_file is not None and gt_boxes:
         raise ValueError(f'give only one of boxes_file (got {boxes_file}) and gt_boxes=True')
+    if gt_boxes and bbox_thr is not None:
+        raise ValueError(f'annotated boxes have no scores for bbox_thr, got {bbox_thr!r}')
+    if (gt_boxes or boxes_file is not None) and nms_thr != 1:
+        raise ValueError(
+            f'nms_thr is for boxes of a detector, others are taken as they are; got {nms_thr!r}'
+        )
     if not os.path.isdir(images):
         raise ValueError(f'there is no folder {images} of images')
     if not annotations.annotations and results is None:
@@ -270,9 +277,11 @@ def annotated_people(
     Raises:
         ValueError: There are none.
     """
-    dataset = CocoDataset(
-        annotations.path, data_prefix=dict(img=str(images)), test_mode=True, serialize_data=False
-    )
+    prefix = dict(img=str(images))
+    with annotation_errors():
+        dataset = CocoDataset(
+            annotations.path, data_prefix=prefix, test_mode=True, serialize_data=False
+        )
     people = defaultdict(list)
     for info in dataset.data_list:
         people[info['img_path']].append(info)

@@ -11,13 +11,13 @@ EXAMPLES = """examples (DET and DET_W are config and weights of a detector of mm
   vitpose-mm evaluate person_keypoints_val2017.json --images val2017/ --pose CONFIG --weights W \\
       --boxes boxes.json
 """
-DESCRIPTION = """Find persons, or other classes, by any model of mmdet and write their boxes to a file.
+DESCRIPTION = """Find persons, or other classes, by any model of mmdet, and write their boxes to a file.
 
 Out comes a JSON list in COCO's results format (image_id, category_id, bbox as left, top, width and
 height, score), which `vitpose-mm evaluate --boxes` and mmpose's data sets (bbox_file) take. The
 file is there whole or not at all. Pictures that are missing or cannot be read are reported and
 passed over (status 1).
-"""
+"""  # noqa: E501
 
 
 def add_command(commands: argparse._SubParsersAction) -> None:
