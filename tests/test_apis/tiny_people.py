@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmpose.registry import MODELS
 
 from vitpose_mm.apis.boxes import Boxes
+from vitpose_mm.apis.detector import Detector
 
 INPUT_WH = (48, 64)
 CODEC = dict(type='BatchedUDPHeatmap', input_size=INPUT_WH, heatmap_size=(12, 16))
@@ -53,6 +54,7 @@ def tiny_config(**model: object) -> Config:
             ),
             data_mode='topdown',
             dataset_type='CocoDataset',
+            train_dataloader=dict(dataset=dict(type='CocoDataset')),  # tells the keypoints
             test_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=pipeline)),
             visualizer=dict(type='PoseLocalVisualizer', name='tests'),
         )
@@ -114,7 +116,7 @@ def random_boxes(count: int, seed: int = 0, height: int = 90, width: int = 120) 
     return np.hstack([low, low + rng.uniform(12, 60, (count, 2))]).astype(np.float32)
 
 
-class FakeDetector:
+class FakeDetector(Detector):
     """Finds a box at each bright square, of the class that its blue tells (see ``draw``)."""
 
     class_names = ('person', 'dog', 'tree')

@@ -390,9 +390,7 @@ def test_samples_without_a_teacher_are_refused(tmp_path):
     ):
         model(images, samples_of(['aic']), mode='loss')
     model = distiller(single(count=14), several(names=('coco',), experts=True), tmp_path)
-    with pytest.raises(
-        ValueError, match=r"asked of the teacher: no expert for dataset_name 'aic'"
-    ):
+    with pytest.raises(ValueError, match=r"asked of the teacher: no expert for dataset_name 'aic'"):
         model(images, samples_of(['aic']), mode='loss')
     model = distiller(single(count=14), several(), tmp_path)
     samples = samples_of(['aic'])

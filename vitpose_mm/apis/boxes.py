@@ -54,7 +54,7 @@ def parse_boxes(boxes: object, box_format: str, name: str) -> Boxes:
         name: What errors call the image.
 
     Raises:
-        ValueError: Another shape, or a box that is not finite or has no area.
+        ValueError: Another shape, a box or score that is not finite, or a box without area.
     """
     try:
         array = np.asarray([] if boxes is None else boxes, dtype=np.float32)
@@ -78,8 +78,11 @@ def parse_boxes(boxes: object, box_format: str, name: str) -> Boxes:
                 'image px with left < right and top < bottom (xyxy) or a width and a height above '
                 '0 (xywh)'
             )
-    scores = array[:, 4] if array.shape[1] == 5 else np.ones(len(array), np.float32)
-    return Boxes(xyxy, scores.copy())
+    scores = array[:, 4].copy() if array.shape[1] == 5 else np.ones(len(array), np.float32)
+    if not np.isfinite(scores).all():
+        given = array[~np.isfinite(scores)][0].tolist()
+        raise ValueError(f'the score of box {given} of {name}, its last number, is not finite')
+    return Boxes(xyxy, scores)
 
 
 def require_box_format(box_format: Optional[str]) -> str:
@@ -97,17 +100,23 @@ class GivenBoxes:
 
     Args:
         boxes: For each image (N, 4) or (N, 5), see :func:`parse_boxes`: a sequence or an iterator,
-            or a dict by path or file name.
+            or a dict by path or file name. By name a video has the same boxes in all frames.
         box_format: 'xyxy' or 'xywh'.
 
     Raises:
         ValueError: The format is not said.
+        TypeError: The boxes are nothing of the kind.
     """
 
     def __init__(
         self, boxes: Union[Mapping[str, object], Iterable[object]], box_format: Optional[str]
     ) -> None:
         self.box_format = require_box_format(box_format)
+        if isinstance(boxes, (str, Path)) or not isinstance(boxes, Iterable):
+            raise TypeError(
+                'bboxes must be a sequence, an iterator or a dict with boxes for each image, got '
+                f'{boxes!r}; boxes_file takes the path of a file'
+            )
         self._by_name = boxes if isinstance(boxes, Mapping) else None
         self._in_order: Iterator = iter(()) if self._by_name is not None else iter(boxes)
 
@@ -126,11 +135,12 @@ class GivenBoxes:
                     'image or frame (an empty one for nobody)'
                 ) from None
             return parse_boxes(boxes, self.box_format, name)
-        for key in (name, Path(name).name):
+        path = Path(name)
+        for key in (name, path.name, path, Path(path.name)):
             if key in self._by_name:
                 return parse_boxes(self._by_name[key], self.box_format, name)
         raise ValueError(
-            f'bboxes hold neither {name!r} nor {Path(name).name!r}; give an empty entry for nobody'
+            f'bboxes hold neither {name!r} nor {path.name!r}; give an empty entry for nobody'
         )
 
     def require_used_up(self) -> None:
@@ -170,16 +180,18 @@ class BoxesFile:
         rows = defaultdict(list)
         for number, row in enumerate(read_results(path)):
             try:
-                chosen = row['category_id'] in category_ids and row['score'] > threshold
-                image, box = row['image_id'], [*map(float, row['bbox']), float(row['score'])]
+                image, score = row['image_id'], row['score']
+                chosen = row['category_id'] in category_ids and score > threshold
+                left, top, width, height = map(float, row['bbox'])
+                # an image without boxes above the threshold is known, too
+                boxes = rows[image if ids_by_name is not None else as_number(image)]
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f'{path}, entry {number}: wanted are image_id, category_id, bbox (left, top, '
                     f'width, height) and score, got {row!r}'
                 ) from error
-            rows[image]  # an image without boxes above the threshold is known, too
             if chosen:
-                rows[image].append(box)
+                boxes.append([left, top, width, height, float(score)])
         self._by_id = {
             image: parse_boxes(boxes, 'xywh', f'image {image} in {path}')
             for image, boxes in rows.items()
@@ -228,6 +240,17 @@ def read_results(path: Union[str, Path]) -> list:
             f'{path} must hold a list of boxes in COCO results format, got {type(rows).__name__}'
         )
     return rows
+
+
+def as_number(image_id: object) -> int:
+    """The id of an image that is to be told from a name.
+
+    Raises:
+        ValueError: It is text or a fraction, which no name would ever be found for.
+    """
+    if isinstance(image_id, str) or image_id != int(image_id):
+        raise ValueError(f'image_id must be a whole number, got {image_id!r}')
+    return int(image_id)
 
 
 def image_id_of(name: str) -> Optional[int]:

@@ -109,7 +109,8 @@ def estimate(
     """Read the people of frames.
 
     Batches are full but for the last, as long as not too much waits for them: frames with nobody
-    or with few people wait until those of later frames fill a batch.
+    or with few people wait until those of later frames fill a batch. An exception of ``chunks``
+    comes after the frames before it.
 
     Args:
         chunks: Frames as they come.
@@ -121,6 +122,7 @@ def estimate(
     batch: list[tuple[_Open, int, object]] = []
     running: deque = deque()
     in_flight = 0 if reader.device.type == 'cpu' else 1  # the GPU computes, the host goes on
+    errors: list[Exception] = []
 
     def launch() -> None:
         taken, batch[:] = batch[:], []
@@ -137,7 +139,7 @@ def estimate(
         while waiting and not waiting[0].num_missing:
             yield waiting.popleft().finish(reader.num_keypoints)
 
-    for chunk in chunks:
+    for chunk in until_error(chunks, errors):
         for located in chunk:
             entry = _Open(located)
             waiting.append(entry)
@@ -151,9 +153,9 @@ def estimate(
                 if len(batch) >= reader.batch_size:
                     launch()
                     collect(in_flight)
-                    yield from finished()
             if not keep_images:
                 frame.image = None
+            yield from finished()
         held = sum(entry.located.frame.num_bytes for entry in waiting)
         if prompt or len(waiting) > MAX_WAITING_FRAMES or held > MAX_WAITING_BYTES:
             launch()
@@ -162,3 +164,13 @@ def estimate(
     launch()
     collect(0)
     yield from finished()
+    if errors:
+        raise errors[0]
+
+
+def until_error(items: Iterable, errors: list[Exception]) -> Iterator:
+    """Items as far as they come; the exception that ends them is put into a list."""
+    try:
+        yield from items
+    except Exception as error:
+        errors.append(error)

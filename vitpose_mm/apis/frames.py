@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,12 @@ from .videos import VideoError, VideoInfo, VideoReader
 READ_AHEAD_BYTES = 256 << 20
 READ_AHEAD_FRAMES = 32
 STREAMS = ('rtsp://', 'rtmp://', 'udp://', 'tcp://')
+# what Python tells of other suffixes depends on the machine's /etc/mime.types
+KINDS = {
+    **dict.fromkeys(('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'), 'image'),
+    **dict.fromkeys(('.mp4', '.mov', '.mkv', '.avi', '.m4v', '.webm', '.mpg', '.mpeg'), 'video'),
+    **dict.fromkeys(('.wmv', '.flv', '.ts', '.mts', '.m2ts', '.3gp'), 'video'),
+}
 
 Input = Union[str, Path, np.ndarray]
 
@@ -116,6 +123,12 @@ class Inputs:
     def num_items(self) -> Optional[int]:
         return None if self.live else len(self._items)
 
+    @property
+    def files(self) -> list[str]:
+        """Paths as far as they are known before, which those of iterators are not."""
+        items = self._items if isinstance(self._items, list) else ()
+        return [str(item) for item in items if isinstance(item, (str, Path))]
+
     def _expand(self, item: Input) -> Iterator[Input]:
         if isinstance(item, np.ndarray):
             yield item
@@ -124,7 +137,11 @@ class Inputs:
             raise ValueError(f'an input must be a path or an image, got {type(item).__name__}')
         path = str(item)
         if os.path.isdir(path):
-            found = sorted(str(file) for file in Path(path).iterdir() if kind_of(file) is not None)
+            found = sorted(
+                str(file)
+                for file in Path(path).iterdir()
+                if kind_of(file) is not None and file.is_file()
+            )
             if not found:
                 raise ValueError(f'the folder {path} holds no pictures or videos')
             yield from found
@@ -172,7 +189,11 @@ class Inputs:
     def _picture(self, item: Input, position: int) -> Frame:
         if isinstance(item, np.ndarray):
             name = f'{position}.jpg'.rjust(10, '0')  # as mmpose calls it
-            return Frame(Source(name), position, image=to_bgr8(item, f'image {position}'))
+            image = to_bgr8(item, f'image {position}')
+            if self.live and np.may_share_memory(image, item):
+                image = image.copy()  # an iterator may use the same memory for the next
+            # of views with turned axes and of protected memory torch would make no tensor
+            return Frame(Source(name), position, image=np.require(image, requirements='CW'))
         if not isinstance(item, (str, Path)):
             raise ImageError(
                 f'input {position} must be a path or an array, got {type(item).__name__}'
@@ -187,7 +208,11 @@ class Inputs:
 
 def kind_of(path: Union[str, Path]) -> Optional[str]:
     """'image' or 'video' as the suffix says, else None."""
-    kind = (mimetypes.guess_type(str(path))[0] or '').split('/')[0]
+    path = str(path)
+    if '://' in path:
+        path = path.split('?')[0]
+    suffix = os.path.splitext(path)[1].lower()
+    kind = KINDS.get(suffix) or (mimetypes.guess_type(f'file{suffix}')[0] or '').split('/')[0]
     return kind if kind in ('image', 'video') else None
 
 
@@ -197,12 +222,14 @@ def camera_of(item: Input) -> Optional[int]:
     Raises:
         ValueError: The ID is no number.
     """
-    if not isinstance(item, str) or not item.lower().startswith('webcam') or os.path.exists(item):
+    if not isinstance(item, str) or not item.lower().startswith('webcam'):
+        return None
+    if os.path.exists(item) or kind_of(item) is not None:
         return None
     _, colon, number = item.partition(':')
     if not colon and item.lower() == 'webcam':
         return 0
-    if not number.isdigit():
+    if not number.isdecimal():
         raise ValueError(
             f"a camera is given as 'webcam' or 'webcam:ID' with a number, got {item!r}"
         )
@@ -259,8 +286,9 @@ class ReadAhead:
         self._thread.start()
 
     def _fill(self, items: Iterable) -> None:
-        iterator = iter(items)
+        iterator = items
         try:
+            iterator = iter(items)
             for item in iterator:
                 size = self._size_of(item)
                 with self._changed:
@@ -274,7 +302,8 @@ class ReadAhead:
             self._error = error
         finally:
             if self._closed and hasattr(iterator, 'close'):
-                iterator.close()
+                with suppress(Exception):  # nobody would get it
+                    iterator.close()
             with self._changed:
                 self._finished = True
                 self._changed.notify_all()
@@ -311,12 +340,18 @@ class ReadAhead:
 
 
 def in_chunks(frames: ReadAhead, size: int, live: bool) -> Iterator[list[Frame]]:
-    """Lists of up to ``size`` frames; of live ones only those that are there already."""
+    """Lists of up to ``size`` frames; of live ones only those that are there already.
+
+    An exception comes after the frames before it.
+    """
     for frame in frames:
         chunk = [frame]
-        while len(chunk) < size and (frames.ready() or not live):
-            following = next(frames, None)
-            if following is None:
-                break
-            chunk.append(following)
+        try:
+            while len(chunk) < size and (frames.ready() or not live):
+                chunk.append(next(frames))
+        except StopIteration:
+            pass
+        except Exception:
+            yield chunk
+            raise
         yield chunk

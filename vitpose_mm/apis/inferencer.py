@@ -113,6 +113,11 @@ class ViTPoseInferencer(Pose2DInferencer):
         self._reader = None
         if self.cfg.data_mode != 'topdown':
             return
+        if self.model.dataset_meta is None:
+            raise ValueError(
+                'what the keypoints are is not known: neither does the checkpoint hold dataset_meta '
+                'nor the config a train_dataloader whose data set tells'
+            )
         names, self._readings_of_class = self._choose_heads(dataset)
         batch_size = people_batch_size or (16 if on_cpu else 64)
         readings = readings_of(self.model, self.pipeline, names)

@@ -51,6 +51,11 @@ class Locator:
             for frame, each in zip(usable, found):
                 boxes[frame.index] = suppress(each, self.nms_thr, self._groups(each))
         for frame in frames:
+            if isinstance(self.finder, BoxesFile) and frame.source.video is not None:
+                raise ValueError(
+                    f'{self.finder.path} has boxes of pictures by their image_id, but '
+                    f'{frame.source.name} is a video: give boxes for each frame by bboxes='
+                )
             if isinstance(self.finder, (GivenBoxes, BoxesFile)):
                 given = self.finder.of(frame.source.name)  # also of those that could not be read
                 boxes[frame.index] = given if frame.image is not None else Boxes()
@@ -64,7 +69,7 @@ class Locator:
             self.finder.require_used_up()
 
     def _groups(self, boxes: Boxes) -> Optional[list[str]]:
-        if self.readings_of_class is None:
+        if self.readings_of_class is None or boxes.classes is None:
             return None
         return [str(self.readings_of_class.get(each)) for each in boxes.classes]
 

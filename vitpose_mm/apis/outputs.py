@@ -1,5 +1,6 @@
 """Files that an inferencer writes: each is there whole, or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,7 +8,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Optional, Union
 
@@ -33,20 +35,22 @@ class GrowingFile:
 
     def __init__(self, path: Union[str, Path]) -> None:
         self.path = Path(path)
+        if self.path.is_dir():  # else all would be lost at the end
+            raise IsADirectoryError(
+                errno.EISDIR, f'{path} could not be written (it is a folder; wanted is a file)'
+            )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._open_files: Optional[ExitStack] = ExitStack()
         partial = self._open_files.enter_context(written_whole(self.path))
-        self.file: IO = self._open(partial)
+        with self._whole():
+            self.file: IO = self._open(partial)
 
     def _open(self, partial: str) -> IO:
         return self._open_files.enter_context(open(partial, 'w'))
 
     def write(self, data: Union[str, bytes]) -> None:
-        try:
+        with self._whole():
             self.file.write(data)
-        except BaseException:
-            self._give_up()
-            raise
 
     def finish(self) -> None:
         """Write what belongs at the end."""
@@ -55,18 +59,26 @@ class GrowingFile:
         """Give the file its name, unless writing has failed."""
         if self._open_files is None:
             return
-        try:
+        with self._whole():
             self.finish()
-        except BaseException:
-            self._give_up()
-            raise
-        self._open_files.close()
-        self._open_files = None
-
-    def _give_up(self) -> None:
         open_files, self._open_files = self._open_files, None
-        if open_files is not None:
-            open_files.__exit__(*sys.exc_info())
+        open_files.close()
+
+    def discard(self) -> None:
+        """Remove what was written, if it is not closed yet."""
+        with suppress(GeneratorExit), self._whole():
+            raise GeneratorExit
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is written here is written, or else nothing is left of the file."""
+        try:
+            yield
+        except BaseException:
+            open_files, self._open_files = self._open_files, None
+            if open_files is not None:
+                open_files.__exit__(*sys.exc_info())  # says in an OSError which file it is
+            raise
 
 
 class JsonList(GrowingFile):
@@ -90,8 +102,10 @@ class ArraysFile(GrowingFile):
 
     One row for each pose: ``keypoints`` (N, K, 2) image px, ``keypoint_scores`` (N, K), ``bboxes``
     (N, 4) xyxy, ``bbox_scores`` (N,), ``frame`` (N,) number among all frames of all inputs,
-    ``seconds`` (N,) NaN for pictures, ``track_ids`` (N,) -1 without tracking, and ``source`` (N,)
-    number of its input's name in ``names``.
+    ``seconds`` (N,) NaN for pictures, ``track_ids`` (N,) -1 without tracking, ``head`` (N,) number
+    of the head that read it, 0 with one, and ``source`` (N,) number of its input's name in
+    ``names``. K is that of the head with most; those of others are filled up with NaN and scores
+    of 0.
 
     Raises:
         ValueError: The suffix is not ``.npz``.
@@ -108,20 +122,29 @@ class ArraysFile(GrowingFile):
     def _open(self, partial: str) -> IO:
         return self._open_files.enter_context(open(partial, 'wb'))
 
-    def append(self, estimated: Estimated, poses: Poses) -> None:
-        frame, rows = estimated.frame, poses.rows
+    def append(self, estimated: Estimated) -> None:
+        frame = estimated.frame
         if not self._names or self._names[-1] != frame.source.name:
             self._names.append(frame.source.name)
+        width = max(poses.keypoints.shape[1] for poses in estimated.poses)
+        with self._whole():
+            for number, poses in enumerate(estimated.poses):
+                self._append_poses(estimated, poses, number, width)
+
+    def _append_poses(self, estimated: Estimated, poses: Poses, head: int, width: int) -> None:
+        frame, rows = estimated.frame, poses.rows
         seconds = np.nan if frame.seconds is None else frame.seconds
         ids = np.full(len(estimated.boxes), -1) if estimated.ids is None else estimated.ids
+        missing = (0, width - poses.keypoints.shape[1])
         columns = dict(
-            keypoints=poses.keypoints,
-            keypoint_scores=poses.scores,
+            keypoints=np.pad(poses.keypoints, ((0, 0), missing, (0, 0)), constant_values=np.nan),
+            keypoint_scores=np.pad(poses.scores, ((0, 0), missing)),
             bboxes=estimated.boxes.xyxy[rows],
             bbox_scores=estimated.boxes.scores[rows],
             frame=np.full(len(rows), frame.index, np.int64),
             seconds=np.full(len(rows), seconds, np.float64),
             track_ids=ids[rows].astype(np.int64),
+            head=np.full(len(rows), head, np.int64),
             source=np.full(len(rows), len(self._names) - 1, np.int64),
         )
         for name, column in columns.items():
@@ -177,14 +200,24 @@ class Outputs:
         self.pred_out_dir = Path(pred_out_dir) if pred_out_dir else None
         self.image_id = image_id
         self._used: set[Path] = set()
+        self._inputs: set[str] = set()
         self._source: Optional[Source] = None
         self._video: Optional[VideoWriter] = None
         self._frames: Optional[JsonList] = None
         self._coco = self._arrays = None
-        if coco_out:
-            self._coco = JsonList(coco_out)
         if arrays_out:
             self._arrays = ArraysFile(arrays_out)
+        try:
+            if coco_out:
+                self._coco = JsonList(coco_out)
+        except BaseException:
+            if self._arrays is not None:
+                self._arrays.discard()
+            raise
+
+    def protect(self, paths: Iterable[str]) -> None:
+        """Name inputs, which are never overwritten; each is protected anyway when its turn comes."""
+        self._inputs.update(map(place_of, paths))
 
     def write(
         self, estimated: Estimated, people: Sequence[list[dict]], drawn: Optional[np.ndarray]
@@ -216,8 +249,7 @@ class Outputs:
             for entry in self._coco_results(estimated):
                 self._coco.append(entry)
         if self._arrays is not None:
-            for poses in estimated.poses:
-                self._arrays.append(estimated, poses)
+            self._arrays.append(estimated)
 
     def _write_picture(
         self, frame: Frame, instances: list[dict], drawn: Optional[np.ndarray]
@@ -245,18 +277,16 @@ class Outputs:
 
     def _begin_video(self, source: Source) -> None:
         name = Path(file_name_of(source))
+        if self.vis_out_dir is not None:
+            folder, suffix = self.vis_out_dir, name.suffix.lower()
+            drawn = name.with_suffix(suffix if suffix in VIDEO_SUFFIXES else '.mp4').name
+            if folder.suffix.lower() in VIDEO_SUFFIXES and not folder.is_dir():
+                folder, drawn = folder.parent, folder.name
+            self._video = VideoWriter(self._free(folder, drawn, source), source.video.fps)
         if self.pred_out_dir is not None:
             self._frames = JsonList(
                 self._free(self.pred_out_dir, name.with_suffix('.json').name, source)
             )
-        if self.vis_out_dir is None:
-            return
-        if self.vis_out_dir.suffix in VIDEO_SUFFIXES:
-            path = self._free(self.vis_out_dir.parent, self.vis_out_dir.name, source)
-        else:
-            suffix = name.suffix if name.suffix in VIDEO_SUFFIXES else '.mp4'
-            path = self._free(self.vis_out_dir, name.with_suffix(suffix).name, source)
-        self._video = VideoWriter(path, source.video.fps)
 
     def _free(self, folder: Path, name: str, source: Source) -> Path:
         """A file of this run: neither one that it has written before nor an input."""
@@ -267,7 +297,8 @@ class Outputs:
             number += 1
             path = folder / f'{stem}_{number}{suffix}'
         self._used.add(path)
-        if path.exists() and os.path.exists(source.name) and path.samefile(source.name):
+        is_input = path.exists() and os.path.exists(source.name) and path.samefile(source.name)
+        if is_input or (self._inputs and place_of(path) in self._inputs):
             raise ValueError(f'{path} is an input and would be overwritten: name another folder')
         return path
 
@@ -321,10 +352,22 @@ def file_name_of(source: Source) -> str:
     camera = camera_of(source.name)
     if camera is not None:
         return f'webcam{camera or ""}.mp4'  # mmpose has 'webcam.mp4'
-    name = os.path.basename(source.name.split('?')[0].rstrip('/')) or 'stream'
+    name = source.name
+    if '://' in name:  # without what is asked for, and without a password
+        name = name.split('?')[0].rstrip('/').rpartition('@')[2]
+    name = os.path.basename(name) or 'stream'
     if source.video is not None and not os.path.splitext(name)[1]:
         name += '.mp4'
     return name
+
+
+def place_of(path: Union[str, Path]) -> str:
+    """A path by which files are the same whose folders are."""
+    folder, name = os.path.split(path)
+    return os.path.join(real_folder(os.path.abspath(folder)), name)
+
+
+real_folder = lru_cache(maxsize=64)(os.path.realpath)  # asks the disk for each part
 
 
 def to_plain(value: object) -> object:

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from vitpose_mm.codecs import BatchedHeatmapCodec
 from vitpose_mm.codecs.batched_heatmap import is_udp
 from vitpose_mm.datasets import TopdownAffineByCodec
-from vitpose_mm.models import MultiDatasetHead, TopdownViTPose
+from vitpose_mm.models import MultiDatasetHead, TopdownViTPose, ViT
+from vitpose_mm.models.layers import pack_linears, packing_pays
 
 from .boxes import Boxes
 from .crops import CropGeometry, crop_on_device, crop_on_host, to_image
@@ -164,6 +165,9 @@ class BatchReader:
         for name, part in model.named_children():
             if name != 'data_preprocessor':
                 part.to(self.dtype)
+        on_cpu = self.device.type == 'cpu' and self.dtype == torch.float32
+        if on_cpu and not compile and isinstance(model.backbone, ViT) and packing_pays():
+            pack_linears(model.backbone)
         self._features = torch.compile(model.extract_feat) if compile else model.extract_feat
         self._heads = [reading.head for reading in self.readings]
         if compile and len(self.readings) == 1:  # else the shares of a batch have any size
@@ -185,8 +189,9 @@ class BatchReader:
         on_device = self.device.type != 'cpu'
         source = torch.from_numpy(image).to(self.device, non_blocking=True) if on_device else image
         # a piece at a time, so that a crowd does not lie in memory all at once
-        for start in range(0, len(assigned), self.batch_size):
-            piece = assigned[start : start + self.batch_size]
+        step = self.batch_size  # which may shrink in between
+        for start in range(0, len(assigned), step):
+            piece = assigned[start : start + step]
             people: list[Optional[Person]] = [None] * len(piece)
             for number, chosen in rows_by_number([number for _, number in piece]).items():
                 geometry = self.readings[number].geometry

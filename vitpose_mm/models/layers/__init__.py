@@ -12,6 +12,7 @@ from .grouping import (
     plan_steps,
     rearrange,
 )
+from .packed_linear import PackedLinear, pack_linears, packing_pays
 from .recomputation import require_recomputation, run_block
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     'BlockAttention',
     'FeedForward',
     'Grouping',
+    'PackedLinear',
     'PartiallySharedFeedForward',
     'PatchEmbedding',
     'add_relative_positions',
@@ -28,6 +30,8 @@ __all__ = [
     'block_attentions',
     'describe_attentions',
     'group_tokens',
+    'pack_linears',
+    'packing_pays',
     'plan_steps',
     'rearrange',
     'require_recomputation',
