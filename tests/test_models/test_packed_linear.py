@@ -55,6 +55,10 @@ def test_loaded_weights_take_effect():
     x = torch.randn(3, 8)
     with torch.inference_mode():
         torch.testing.assert_close(packed(x), other(x), atol=1e-5, rtol=0)
+        half, other_half = packed.bfloat16(), other.bfloat16()
+        torch.testing.assert_close(half(x.bfloat16()), other_half(x.bfloat16()))
+        back = half.float()
+        torch.testing.assert_close(back(x), other_half.float()(x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(

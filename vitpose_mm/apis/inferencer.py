@@ -115,8 +115,8 @@ class ViTPoseInferencer(Pose2DInferencer):
             return
         if self.model.dataset_meta is None:
             raise ValueError(
-                'what the keypoints are is not known: neither does the checkpoint hold dataset_meta '
-                'nor the config a train_dataloader whose data set tells'
+                'what the keypoints are is not known: the checkpoint has no dataset_meta, and the '
+                'config no train_dataloader whose data set tells'
             )
         names, self._readings_of_class = self._choose_heads(dataset)
         batch_size = people_batch_size or (16 if on_cpu else 64)

@@ -30,8 +30,8 @@ class PackedLinear(nn.Linear):
     """A float32 ``nn.Linear`` for inference on the CPU, computed by oneDNN.
 
     It shares the parameters of the layer it is made of, and holds the weight a second time in
-    oneDNN's layout, made anew when weights are loaded; other changes to the parameters have no
-    effect. The operators are those that torch's compiler makes of linear layers.
+    oneDNN's layout, made anew when weights are loaded or cast; other changes to the parameters have
+    no effect. Of another type or on another device it is torch's layer again. The operators are those that torch's compiler makes of linear layers.
 
     Args:
         linear: The layer.
@@ -44,7 +44,14 @@ class PackedLinear(nn.Linear):
         self._pack()
 
     def _pack(self) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach())
+        weight = self.weight.detach()
+        suits = weight.dtype == torch.float32 and weight.device.type == 'cpu'
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight) if suits else None
+
+    def _apply(self, *arguments: object, **options: object) -> 'PackedLinear':
+        super()._apply(*arguments, **options)
+        self._pack()
+        return self
 
     def _load_from_state_dict(self, *arguments: object) -> None:
         super()._load_from_state_dict(*arguments)
@@ -52,6 +59,8 @@ class PackedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., D), without gradients."""
+        if self._packed is None:
+            return super().forward(x)
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, 'none', [], '')
 
 
