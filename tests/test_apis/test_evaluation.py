@@ -235,16 +235,14 @@ def test_a_detector_gives_what_its_file_gives(world, tmp_path):
         scores = np.array([row['score'] for row in rows], np.float32)
         found[index] = Boxes(np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]), scores)
     finder = Finder(found)
-    inferencer = ViTPoseInferencer(
-        copy.deepcopy(world.cfg), world.weights, 'cpu', det_model='whole_image'
-    )
+    inferencer = ViTPoseInferencer(copy.deepcopy(world.cfg), world.weights, 'cpu')
     thresholds = dict(bbox_thr=0.4, nms_thr=0.7)
     write_boxes(world.images, finder, tmp_path / 'boxes.json', world.annotations, **thresholds)
     of_file = evaluate(
         inferencer, world.annotations, world.images, str(tmp_path / 'boxes.json'),
         results=str(tmp_path / 'file'),
     )  # fmt: skip
-    inferencer.detector, inferencer._whole_image = finder, False
+    inferencer.detector = finder
     live = evaluate(
         inferencer, world.annotations, world.images, **thresholds,
         results=str(tmp_path / 'live'),
@@ -261,7 +259,9 @@ def test_a_detector_gives_what_its_file_gives(world, tmp_path):
         assert one['score'] == pytest.approx(other['score'], abs=1e-5)
 
 
-def test_the_metric_of_the_config_is_taken(world):
+@pytest.mark.parametrize('scope', ['mmpose', 'mmdet'])  # as a detector leaves it
+def test_the_metric_of_the_config_is_taken(world, scope):
+    init_default_scope(scope)
     meta = world.inferencer.metainfos[0]
     ours = dict(type='CocoMetric', use_area=False, nms_thr=0.7, ann_file='other', prefix='x')
     others = dict(type='PCKAccuracy')
@@ -401,9 +401,9 @@ def test_options_that_do_not_go_together(world, options, message):
 
 
 def test_nobody_found_at_all(world):
-    inferencer = copy.copy(world.inferencer)
-    inferencer.detector, inferencer._whole_image = Finder({}), False
-    with pytest.raises(ValueError, match=r'nobody was found in 5 images with scores above 0\.01'):
+    inferencer = ViTPoseInferencer(copy.deepcopy(world.cfg), world.weights, 'cpu')
+    inferencer.detector = Finder({})
+    with pytest.raises(ValueError, match=r"nobody was found in 5 images \({'bbox_thr': 0.01, "):
         evaluate(inferencer, world.annotations, world.images)
 
 

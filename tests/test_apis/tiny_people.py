@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
 from vitpose_mm.apis.boxes import Boxes
@@ -83,6 +84,7 @@ def several_heads(experts: Sequence[str] = ()) -> Config:
 
 def save_weights(cfg: Config, folder: Path, seed: int = 0) -> str:
     """Random weights with which people differ."""
+    init_default_scope('mmpose')
     torch.manual_seed(seed)
     model = MODELS.build(copy.deepcopy(cfg.model))
     with torch.no_grad():

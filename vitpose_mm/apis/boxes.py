@@ -248,7 +248,7 @@ def as_number(image_id: object) -> int:
     Raises:
         ValueError: It is text or a fraction, which no name would ever be found for.
     """
-    if isinstance(image_id, str) or image_id != int(image_id):
+    if not isinstance(image_id, (int, float)) or image_id != image_id // 1:
         raise ValueError(f'image_id must be a whole number, got {image_id!r}')
     return int(image_id)
 

@@ -1,15 +1,15 @@
 """Average precision of a pose model with detected or annotated boxes, read in full batches."""
 
 import copy
+import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional, Union
 
-import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmpose.datasets import CocoDataset
@@ -119,54 +119,34 @@ def evaluate(
     metric = build_metric(inferencer.cfg, metainfo, annotations, metric_options, partial)
     require_comparable(annotations, metric)
 
-    ids = annotations.paths_in(images)
-    own_ids: dict[str, list[int]] = {}
-    own_categories: dict[str, list[int]] = {}
     if gt_boxes:
         people = annotated_people(annotations, images)
-        boxes = {
-            path: np.concatenate([each['bbox'] for each in own]) for path, own in people.items()
-        }
-        own_ids = {path: [each['id'] for each in own] for path, own in people.items()}
-        own_categories = {
-            path: [int(each['category_id']) for each in own] for path, own in people.items()
-        }
-        ids = {path: ids[path] for path in ids if path in people}
-        where: dict = dict(bboxes=boxes, bbox_format='xyxy')
+    elif boxes_file is not None:
+        people = people_of_file(annotations, images, boxes_file, bbox_thr)
     else:
-        category = only_category(annotations)
-        if boxes_file is not None:
-            threshold = -np.inf if bbox_thr is None else bbox_thr
-            given = BoxesFile(boxes_file, (PERSON_CATEGORY,), threshold, ids)
-            ids = {path: number for path, number in ids.items() if len(given.of(path))}
-            if not ids:
-                raise ValueError(why_no_boxes(boxes_file, annotations, threshold))
-            where = dict(boxes_file=given)
-        else:
-            threshold = DEFAULT_THRESHOLD if bbox_thr is None else bbox_thr
-            where = dict(bbox_thr=threshold, nms_thr=nms_thr)
-    there, missing = existing_images(ids)
+        people = people_to_find(annotations, images, bbox_thr, nms_thr)
+    there, missing = existing_images(people.image_ids)
     problems = [f'image {path} is missing.' for path in missing]
     if not there:
-        raise ImageError(f'none of {len(ids)} images is in {images}. The first: {problems[0]}')
+        raise ImageError(f'none of {len(missing)} images is in {images}. The first: {problems[0]}')
 
     geometry = geometry_of(inferencer.pipeline)
     num_people = 0
-    for result in inferencer(list(there), return_datasamples=True, **where):
+    for result in inferencer(list(there), return_datasamples=True, **people.options):
         if 'error' in result:
             problems.append(result['error'])
         (sample,) = result['predictions']
         path, number = sample.img_path, len(sample.pred_instances)
-        person_ids = own_ids.get(path) or range(num_people, num_people + number)
-        categories = own_categories.get(path) or [category] * number
-        metric.process(
-            [], list(person_samples(sample, there[path], person_ids, categories, geometry))
-        )
+        labels = people.labels.get(path)
+        if labels is None:
+            following = range(num_people, num_people + number)
+            labels = [(each, people.category) for each in following]
+        metric.process([], list(person_samples(sample, there[path], labels, geometry)))
         num_people += number
     if not num_people:
         raise ValueError(
-            f'nobody was found in {len(there)} images with scores above {threshold}: there is '
-            'nothing to evaluate'
+            f'nobody was found in {len(there)} images ({people.options}): there is nothing to '
+            'evaluate'
         )
     writing = nullcontext()
     if results is not None:
@@ -211,18 +191,15 @@ def build_metric(
         options: Arguments in place of the config's.
         outfile_prefix: Where results go; None for nowhere.
     """
-    found = configs_of_metrics(cfg.get('test_evaluator') or (), metainfo['dataset_name'])
-    config = next((dict(each) for each in found if is_coco_metric(each['type'])), {})
-    kept = {key: value for key, value in config.items() if key not in OWN_OPTIONS}
-    metric = METRICS.build(
-        {
-            'type': CocoMetric,
-            **kept,
-            **(options or {}),
-            'ann_file': annotations.path,
-            'format_only': not annotations.annotations,
-            'outfile_prefix': outfile_prefix,
-        }
+    given = configs_of_metrics(cfg.get('test_evaluator') or (), metainfo['dataset_name'])
+    found = ((coco_metric_of(config), config) for config in given)
+    kind, config = next((each for each in found if each[0] is not None), (CocoMetric, {}))
+    kept = {key: value for key, value in config.items() if key not in ('type', *OWN_OPTIONS)}
+    metric = kind(
+        ann_file=annotations.path,
+        format_only=not annotations.annotations,
+        outfile_prefix=outfile_prefix,
+        **{**kept, **(options or {})},
     )
     metric.dataset_meta = copy.deepcopy(metainfo)  # converters write into it
     return metric
@@ -241,9 +218,12 @@ def configs_of_metrics(node: object, dataset_name: str) -> Iterator[Mapping]:
         yield from configs_of_metrics(node.get(dataset_name, ()), dataset_name)
 
 
-def is_coco_metric(kind: Union[str, type]) -> bool:
+def coco_metric_of(config: Mapping) -> Optional[type[CocoMetric]]:
+    """The class of a metric, None for others than mmpose's ``CocoMetric`` and those derived."""
+    # not built by name: that would be mmdet's of this name once a detector is loaded
+    kind = config['type']
     kind = METRICS.get(kind) if isinstance(kind, str) else kind
-    return isinstance(kind, type) and issubclass(kind, CocoMetric)
+    return kind if isinstance(kind, type) and issubclass(kind, CocoMetric) else None
 
 
 def require_comparable(annotations: AnnotationFile, metric: CocoMetric) -> None:
@@ -269,10 +249,26 @@ def require_comparable(annotations: AnnotationFile, metric: CocoMetric) -> None:
             )
 
 
-def annotated_people(
-    annotations: AnnotationFile, images: Union[str, Path]
-) -> dict[str, list[dict]]:
-    """Annotations that mmpose's top-down data sets take, in their form, by path of the image.
+@dataclass(frozen=True)
+class People:
+    """Who is to be read, and how that is told to the inferencer.
+
+    Attributes:
+        image_ids: Ids of the images to read, by path.
+        options: Of the inferencer's call.
+        category: Category id of the people.
+        labels: Ids and category ids of people by path of their image, in the order of their boxes,
+            where they have some already.
+    """
+
+    image_ids: dict[str, int]
+    options: dict[str, object]
+    category: int = PERSON_CATEGORY
+    labels: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+
+
+def annotated_people(annotations: AnnotationFile, images: Union[str, Path]) -> People:
+    """Those annotated whom mmpose's top-down data sets take.
 
     Raises:
         ValueError: There are none.
@@ -282,16 +278,49 @@ def annotated_people(
         dataset = CocoDataset(
             annotations.path, data_prefix=prefix, test_mode=True, serialize_data=False
         )
-    people = defaultdict(list)
+    boxes, labels = defaultdict(list), defaultdict(list)
     for info in dataset.data_list:
-        people[info['img_path']].append(info)
-    if not people:
+        boxes[info['img_path']].append(info['bbox'][0])
+        labels[info['img_path']].append((info['id'], int(info['category_id'])))
+    if not boxes:
         raise ValueError(
             f'{annotations.path} has no annotated boxes to take: none of its '
             f'{len(annotations.annotations)} annotations has a box within the image and labelled '
             'keypoints'
         )
-    return people
+    ids = {path: each for path, each in annotations.paths_in(images).items() if path in boxes}
+    return People(ids, dict(bboxes=dict(boxes), bbox_format='xyxy'), labels=dict(labels))
+
+
+def people_of_file(
+    annotations: AnnotationFile,
+    images: Union[str, Path],
+    boxes_file: str,
+    bbox_thr: Optional[float] = None,
+) -> People:
+    """Those whose boxes are in a file; see :func:`evaluate`.
+
+    Raises:
+        ValueError: There are none, or those annotated are of several categories.
+    """
+    threshold = -math.inf if bbox_thr is None else bbox_thr
+    ids = annotations.paths_in(images)
+    boxes = BoxesFile(boxes_file, (PERSON_CATEGORY,), threshold, ids)
+    ids = {path: number for path, number in ids.items() if len(boxes.of(path))}
+    if not ids:
+        raise ValueError(why_no_boxes(boxes_file, annotations, threshold))
+    return People(ids, dict(boxes_file=boxes), only_category(annotations))
+
+
+def people_to_find(
+    annotations: AnnotationFile,
+    images: Union[str, Path],
+    bbox_thr: Optional[float] = None,
+    nms_thr: float = 1.0,
+) -> People:
+    """Those whom the inferencer's detector will find; see :func:`evaluate`."""
+    options = dict(bbox_thr=DEFAULT_THRESHOLD if bbox_thr is None else bbox_thr, nms_thr=nms_thr)
+    return People(annotations.paths_in(images), options, only_category(annotations))
 
 
 def only_category(annotations: AnnotationFile) -> int:
@@ -337,8 +366,7 @@ def geometry_of(pipeline: Compose) -> Optional[CropGeometry]:
 def person_samples(
     sample: PoseDataSample,
     image_id: int,
-    ids: Iterable[int],
-    categories: Sequence[int],
+    labels: Sequence[tuple[int, int]],
     geometry: Optional[CropGeometry] = None,
 ) -> Iterator[dict]:
     """The people of an image, as mmpose's metrics take them from a top-down model.
@@ -346,15 +374,15 @@ def person_samples(
     Args:
         sample: N people, as the inferencer gives them.
         image_id: Id of the image.
-        ids: N ids, each only once in an evaluation.
-        categories: N category ids.
+        labels: N ids, each only once in an evaluation, with category ids.
         geometry: Where crops were; the metric takes their areas for those of the people, without
             them those of the keypoints' extent.
     """
     people = sample.pred_instances.numpy()
     sizes = None if geometry is None else geometry.place(people.bboxes)[1]  # (N, 2)
-    for row, (number, category) in enumerate(zip(ids, categories)):
+    for row in range(len(people)):
         own = slice(row, row + 1)
+        number, category = labels[row]
         yield dict(
             id=number,
             img_id=image_id,

@@ -304,21 +304,20 @@ class ViTPoseInferencer(Pose2DInferencer):
     ) -> Locator:
         if (bboxes is not None) + (boxes_file is not None) + whole_image > 1:
             raise ValueError('give only one of bboxes, boxes_file and whole_image=True')
-        by_class = self._readings_of_class
-        num_readings = len(self.metainfos)
+        options = (len(self.metainfos), self._readings_of_class, bbox_thr, nms_thr)
         if bboxes is not None:
             if inputs.single and isinstance(bboxes, np.ndarray) and bboxes.ndim == 2:
                 bboxes = [bboxes]
-            return Locator(GivenBoxes(bboxes, bbox_format), num_readings, by_class)
+            return Locator(GivenBoxes(bboxes, bbox_format), *options)
         if boxes_file is not None:
             if not isinstance(boxes_file, BoxesFile):
                 boxes_file = BoxesFile(boxes_file, threshold=bbox_thr)
-            return Locator(boxes_file, num_readings, by_class)
+            return Locator(boxes_file, *options)
         if whole_image or self._whole_image:
-            return Locator(None, num_readings, by_class)
+            return Locator(None, *options)
         if self.detector is None:
             self.detector = self._load_detector()
-        return Locator(self.detector, num_readings, by_class, bbox_thr, nms_thr)
+        return Locator(self.detector, *options)
 
     def _require_one_reading(self, option: str) -> None:
         if len(self.metainfos) > 1 or self.model.test_cfg.get('dataset') not in (

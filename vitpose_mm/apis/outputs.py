@@ -67,7 +67,7 @@ class GrowingFile:
     def discard(self) -> None:
         """Remove what was written, if it is not closed yet."""
         with suppress(GeneratorExit), self._whole():
-            raise GeneratorExit
+            raise GeneratorExit  # which is how the file would end, too, if nobody closed it
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -216,7 +216,7 @@ class Outputs:
             raise
 
     def protect(self, paths: Iterable[str]) -> None:
-        """Name inputs, which are never overwritten; each is protected anyway when its turn comes."""
+        """Name inputs, which are never overwritten; any is safe anyway once its turn has come."""
         self._inputs.update(map(place_of, paths))
 
     def write(
@@ -262,7 +262,8 @@ class Outputs:
             with written_whole(path) as partial:
                 Path(partial).write_text(json.dumps(instances, indent=2, default=to_plain) + '\n')
         if self.vis_out_dir is not None and drawn is not None:
-            if self.vis_out_dir.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES):
+            is_file = self.vis_out_dir.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+            if is_file and not self.vis_out_dir.is_dir():
                 raise ValueError(
                     f'vis_out_dir must be a folder where the inputs are pictures, got '
                     f'{self.vis_out_dir}'

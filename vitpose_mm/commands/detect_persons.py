@@ -1,6 +1,7 @@
 """`vitpose-mm detect-persons`: boxes of persons in a file, for evaluation with detected boxes."""
 
 import argparse
+from typing import Optional, Union
 
 EXAMPLES = """examples (DET and DET_W are config and weights of a detector of mmdet):
   # boxes for the evaluation on COCO val2017
@@ -123,7 +124,7 @@ def detect_persons(arguments: argparse.Namespace) -> int:
     return report_problems(written.problems)
 
 
-def chosen_classes(wanted: 'list[str] | None', names: 'list[str]') -> 'list[str | int]':
+def chosen_classes(wanted: Optional[list[str]], names: list[str]) -> list[Union[str, int]]:
     """Classes by names or numbers, as ``Detector`` takes them.
 
     Raises:
@@ -138,7 +139,7 @@ def chosen_classes(wanted: 'list[str] | None', names: 'list[str]') -> 'list[str 
     raise ValueError(f'--classes must say which classes to find; the detector has, from 0: {names}')
 
 
-def report_problems(problems: 'list[str]') -> int:
+def report_problems(problems: list[str]) -> int:
     """Print what could not be read; the exit status."""
     if not problems:
         return 0

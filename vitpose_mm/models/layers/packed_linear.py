@@ -31,7 +31,8 @@ class PackedLinear(nn.Linear):
 
     It shares the parameters of the layer it is made of, and holds the weight a second time in
     oneDNN's layout, made anew when weights are loaded or cast; other changes to the parameters have
-    no effect. Of another type or on another device it is torch's layer again. The operators are those that torch's compiler makes of linear layers.
+    no effect. Of another type or on another device it is torch's layer again. The operators are
+    those that torch's compiler makes of linear layers.
 
     Args:
         linear: The layer.
