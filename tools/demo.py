@@ -64,18 +64,18 @@ def mean_pose_average_precision() -> float:
 
 
 def infer(args: argparse.Namespace, pose_weights: str, det_weights: str) -> Path:
-    """Go from pictures to skeletons by mmpose's inferencer; returns a sheet of all pictures."""
+    """Go from pictures to skeletons; returns a sheet of all pictures."""
     import cv2
     import numpy as np
-    from mmpose.apis import MMPoseInferencer
 
-    inferencer = MMPoseInferencer(
-        pose2d=args.pose_config,
-        pose2d_weights=pose_weights,
+    from vitpose_mm.apis import ViTPoseInferencer
+
+    inferencer = ViTPoseInferencer(
+        args.pose_config,
+        pose_weights,
+        device='cpu',
         det_model=args.det_config,
         det_weights=det_weights,
-        det_cat_ids=[0],
-        device='cpu',
     )
     scenes = sorted((DATA / 'images/val').glob('*.jpg'))[: args.num_pictures]
     results = inferencer(

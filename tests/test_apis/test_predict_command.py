@@ -45,7 +45,7 @@ def test_pictures_and_all_that_can_be_saved(model, tmp_path, capsys):
 def test_boxes_from_a_file_with_ids_of_an_annotation_file(model, tmp_path):
     (path,) = save_pictures(tmp_path / 'in', 1)
     annotations, boxes = tmp_path / 'annotations.json', tmp_path / 'boxes.json'
-    annotations.write_text(json.dumps(dict(images=[dict(id=77, file_name='a/000.png')])))
+    annotations.write_text(json.dumps(dict(images=[dict(id=77, file_name='in/000.png')])))
     row = dict(image_id=77, category_id=1, bbox=[20, 10, 50, 70], score=0.9)
     boxes.write_text(json.dumps([row, dict(row, score=0.2)]))
     options = ['--boxes', str(boxes), '--annotations', str(annotations), '--out', str(tmp_path)]
@@ -94,7 +94,7 @@ def test_a_head_by_name_and_flip_test_off(tmp_path):
         (dict(people_batch_size='0'), 'people_batch_size must be'),
         (dict(smooth=None), 'needs tracking=True'),
         (dict(boxes='missing.json'), 'missing.json cannot be read'),
-        (dict(annotations='missing.json'), 'missing.json is no annotation file'),
+        (dict(annotations='missing.json'), 'missing.json cannot be read'),
     ],
 )
 def test_misuse_is_named_with_status_2(model, tmp_path, capsys, changed, message):

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Optional, Union
 
 import numpy as np
@@ -160,9 +160,8 @@ class BoxesFile:
             and ``category_id``.
         category_ids: Categories to take.
         threshold: Scores above this are taken.
-        ids_by_name: Image ids by file name, as annotation files have them (see
-            :func:`image_ids_of`); by default the digits at the end of a file's stem are its id, as
-            in COCO (000000000139.jpg: 139).
+        ids_by_name: Image ids by file name, as annotation files have them; by default the digits at
+            the end of a file's stem are its id, as in COCO (000000000139.jpg: 139).
 
     Raises:
         ValueError: The file cannot be read, or a box in it is none.
@@ -205,10 +204,10 @@ class BoxesFile:
         """
         file_name = Path(name).name
         if self.ids_by_name is not None:
-            for key in (str(name), file_name):
-                if key in self.ids_by_name:
-                    return self.ids_by_name[key]
-            raise ValueError(f'the annotation file has no image {file_name!r}')
+            found = id_by_name(name, self.ids_by_name)
+            if found is None:
+                raise ValueError(f'the annotation file has no image {file_name!r}')
+            return found
         found = image_id_of(name)
         if found is None:
             raise ValueError(
@@ -258,6 +257,13 @@ def image_id_of(name: str) -> Optional[int]:
     stem = Path(name).stem
     digits = stem[len(stem.rstrip('0123456789')) :]
     return int(digits) if digits else None
+
+
+def id_by_name(path: Union[str, Path], ids_by_name: Mapping[str, int]) -> Optional[int]:
+    """Id of the image whose name, which may begin with folders, a path ends with; else None."""
+    parts = PurePath(path).parts
+    names = (str(PurePath(*parts[start:])) for start in range(len(parts)))
+    return next((ids_by_name[name] for name in names if name in ids_by_name), None)
 
 
 def suppress(boxes: Boxes, threshold: float, groups: Optional[Sequence] = None) -> Boxes:

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Optional, Union
 
 from mmengine.logging import print_log
@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from vitpose_mm.datasets.loading import ImageError, box_problem
 from vitpose_mm.files import written_whole
 
-from .boxes import image_id_of
+from .boxes import id_by_name, image_id_of
 from .detector import Detector
 from .estimation import Located
 from .frames import Inputs, ReadAhead, in_chunks, kind_of
@@ -46,9 +46,7 @@ class AnnotationFile:
 
     def image_id(self, path: ImagePath) -> Optional[int]:
         """Id of the image whose ``file_name`` a path ends with, None without."""
-        parts = PurePath(path).parts
-        names = ('/'.join(parts[start:]) for start in range(len(parts)))
-        return next((self.ids_by_name[name] for name in names if name in self.ids_by_name), None)
+        return id_by_name(path, self.ids_by_name)
 
     def paths_in(self, folder: ImagePath) -> dict[str, int]:
         """Ids of all images by their path in a folder."""

@@ -8,6 +8,7 @@ from typing import Optional, Union
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope, init_default_scope
 
 from vitpose_mm.datasets.loading import box_problem
 
@@ -30,7 +31,7 @@ class Detector:
             brings to one size go together, so that each gives what it gives alone.
 
     Raises:
-        ValueError: A class that the model does not know.
+        ValueError: A class that the model does not know, or a config without weights.
         RuntimeError: mmdet is not installed.
     """
 
@@ -50,13 +51,19 @@ class Detector:
         if isinstance(model, (str, Path)):
             model = str(model)
             if Path(model).is_file():
+                if weights is None:
+                    raise ValueError(f'the detector {model} needs weights, got None')
                 scope = Config.fromfile(model).get('default_scope', 'mmdet')
+        before = DefaultScope.get_current_instance()
         with warnings.catch_warnings():
             # that a palette is missing, which nobody sees here
             warnings.filterwarnings('ignore', message='.*palette.*')
             self._inferencer = DetInferencer(
                 model, weights, device, scope=scope, show_progress=False
             )
+        if before is not None:
+            # mmdet's stays set, and what is built by name later would be mmdet's
+            init_default_scope(before.scope_name)
         self.class_names = list(self._inferencer.model.dataset_meta['classes'])
         self.choose(classes)
         self.batch_size = batch_size
@@ -87,8 +94,8 @@ class Detector:
             threshold: Only scores above this count.
 
         Returns:
-            For each image its boxes, best first as the model gives them. Boxes without area, which
-            some models give at the borders, are left out.
+            For each image its boxes, best first as the model gives them. Boxes without area or
+            outside of the image, which some models give, are left out.
         """
         prepared = [self._inferencer.pipeline(dict(img=image)) for image in images]
         by_shape: dict[tuple, list[int]] = {}
@@ -100,18 +107,18 @@ class Detector:
                 taken, rows = rows[: self.batch_size], rows[self.batch_size :]
                 results = halving_batches(self._forward, [prepared[row] for row in taken], self)
                 for row, result in zip(taken, results):
-                    found[row] = self._boxes(result, threshold)
+                    found[row] = self._boxes(result, threshold, images[row].shape[:2])
         return found
 
     def _forward(self, prepared: Sequence[dict]) -> list:
         return self._inferencer.model.test_step(self._inferencer.collate_fn(list(prepared)))
 
-    def _boxes(self, result: object, threshold: float) -> Boxes:
+    def _boxes(self, result: object, threshold: float, image_hw: tuple[int, int]) -> Boxes:
         instances = result.pred_instances.cpu().numpy()
         labels = np.asarray(instances.labels)
         boxes = np.asarray(instances.bboxes, dtype=np.float32)
         scores = np.asarray(instances.scores, dtype=np.float32)
         chosen = np.isin(labels, self.labels) & (scores > threshold)
-        chosen[chosen] = [box_problem(box, None) is None for box in boxes[chosen].tolist()]
+        chosen[chosen] = [box_problem(box, image_hw) is None for box in boxes[chosen].tolist()]
         classes = [self.class_names[label] for label in labels[chosen]]
         return Boxes(boxes[chosen], scores[chosen], classes)

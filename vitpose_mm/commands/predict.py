@@ -146,7 +146,7 @@ def predict(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from vitpose_mm.apis import BoxesFile
-    from vitpose_mm.apis.boxes import image_id_of
+    from vitpose_mm.apis.boxes_files import read_annotation_file
     from vitpose_mm.datasets.loading import ImageError
 
     out = Path(arguments.out)
@@ -155,8 +155,8 @@ def predict(arguments: argparse.Namespace) -> int:
     try:
         ids_by_name = None
         if arguments.annotations is not None:
-            ids_by_name = image_ids(arguments.annotations)
-            options['image_id'] = lambda name: ids_by_name.get(Path(name).name, image_id_of(name))
+            annotations = read_annotation_file(arguments.annotations)
+            ids_by_name, options['image_id'] = annotations.ids_by_name, annotations.image_id
         if arguments.boxes is not None:
             options['boxes_file'] = BoxesFile(
                 arguments.boxes, threshold=arguments.bbox_thr, ids_by_name=ids_by_name
@@ -211,19 +211,3 @@ def predict(arguments: argparse.Namespace) -> int:
     if num_failed:
         print(f'{num_failed} pictures could not be read, see above.')
     return 1 if num_failed else 0
-
-
-def image_ids(path: str) -> dict[str, int]:
-    """Ids of the images of a COCO annotation file by file name.
-
-    Raises:
-        ValueError: The file cannot be read or has no images.
-    """
-    import json
-    from pathlib import Path
-
-    try:
-        content = json.loads(Path(path).read_text())
-        return {Path(image['file_name']).name: image['id'] for image in content['images']}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'{path} is no annotation file of COCO: {error!r}') from error
