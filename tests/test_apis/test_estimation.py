@@ -149,6 +149,9 @@ def test_results_come_as_soon_as_their_batch_is_read():
         (each.frame.index, taken[-1]) for each in estimate(chunks(), FakeReader(4), False, True)
     ]
     assert came == [(index, index) for index in range(6)], 'none waits for others'
+    reader = FakeReader(2)
+    came = [len(reader.batches) for _ in estimate(chunks_of([1, 1, 0, 2, 2], 5), reader)]
+    assert came == [1, 1, 1, 2, 3], 'nor for the rest of its chunk'
 
 
 def test_a_gpu_keeps_one_batch_in_flight():

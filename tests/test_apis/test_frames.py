@@ -552,7 +552,8 @@ def test_ready_tells_whether_an_item_is_there():
 
 def test_closing_while_the_producer_waits_for_room():
     producer = Producer(100)
-    ahead = producer.ahead(max_items=2)
+    items = iter(producer)  # held here, so that nothing but close() ends it
+    ahead = ReadAhead(items, producer.size_of, max_items=2)
     assert_makes(producer, 3)
     start = time.monotonic()
     ahead.close()

@@ -99,6 +99,20 @@ def test_smoothing_leaves_first_detections_alone(inferencer, video):
     assert first_seen == {0, 1} and moved > 15
 
 
+def test_escape_ends_a_video_that_is_shown(inferencer, video, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        inferencer.visualizer, 'show', lambda image, **options: shown.append(options['wait_time'])
+    )
+    monkeypatch.setattr(
+        'vitpose_mm.apis.drawing.cv2.waitKey', lambda _: 27 if len(shown) > 4 else 0
+    )
+    results = list(inferencer(video, show=True, pred_out_dir=str(tmp_path / 'out')))
+    assert len(results) == len(shown) == 5
+    assert all(0 < seconds < 0.001 for seconds in shown), 'it does not wait for a key'
+    assert len(json.loads((tmp_path / 'out/people.json').read_text())) == 5
+
+
 def test_each_video_has_its_own_ids(inferencer, video, tmp_path):
     other = str(make_video(tmp_path / 'again.mp4', map(scene, range(8)), fps=20.0))
     results = list(inferencer([video, other], tracking=True, pred_out_dir=str(tmp_path / 'out')))

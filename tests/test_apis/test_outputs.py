@@ -20,7 +20,7 @@ from tiny_people import picture, random_boxes
 from vitpose_mm.apis.boxes import Boxes
 from vitpose_mm.apis.estimation import Estimated, Poses
 from vitpose_mm.apis.frames import Frame, Source
-from vitpose_mm.apis.outputs import ArraysFile, JsonList, Outputs, file_name_of, pose_score
+from vitpose_mm.apis.outputs import ArraysFile, JsonList, Outputs, file_name_of
 from vitpose_mm.apis.progress import ProgressLine
 from vitpose_mm.apis.videos import VideoInfo
 
@@ -95,7 +95,7 @@ def test_json_lists_are_json(tmp_path, entries):
 def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
     file = JsonList(tmp_path / 'a.json')
     file.append(dict(a=np.float32(0.5), b=np.array([[1, 2]]), c=np.int64(3), d=np.bool_(True)))
-    with pytest.raises(TypeError, match='Path.*cannot be written as JSON'):
+    with pytest.raises(TypeError, match=r'Path.*cannot be written as JSON'):
         file.append(tmp_path)
     file.append(1)
     file.close()
@@ -152,7 +152,8 @@ def test_a_full_disk_leaves_the_old_arrays(tmp_path, monkeypatch, count, is_colu
     path = tmp_path / 'a.npz'
     path.write_text('old')
     if is_column:
-        monkeypatch.setattr(tempfile, 'TemporaryFile', lambda dir: open('/dev/full', 'w+b'))
+        full = open('/dev/full', 'w+b')  # noqa: SIM115
+        monkeypatch.setattr(tempfile, 'TemporaryFile', lambda dir: full)
     else:
         (tmp_path / 'a.npz.partial').symlink_to('/dev/full')
     file = ArraysFile(path)
@@ -320,23 +321,39 @@ def test_coco_results_are_read_by_pycocotools(tmp_path, capsys):
     assert evaluation.stats[0] == pytest.approx(1.0), 'average precision'
     first = json.loads(path.read_text())[1]
     left, top, right, bottom = random_boxes(3, 0)[1].tolist()
-    assert first['bbox'] == [left, top, right - left, bottom - top] and first['category_id'] == 1
-    poses = given[0].poses[0]
-    np.testing.assert_array_equal(np.array(first['keypoints'])[2::3], poses.scores[1])
-    score = pose_score(float(given[0].boxes.scores[1]), poses.scores[1])
-    assert first['score'] == score and 0 < score < 1
+    assert first['bbox'] == [left, top, right - left, bottom - top]
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_scores_are_those_of_mmposes_metric(seed):
-    rng = np.random.default_rng(seed)
-    scores = rng.uniform(0, 0.5, 17).astype(np.float32)
-    box_score = float(rng.uniform())
-    metric = CocoMetric.__new__(CocoMetric)
-    counted = [score for score in scores if score > 0.2]  # as written there
-    assert CocoMetric.__init__.__defaults__ is not None and metric is not None
-    assert pose_score(box_score, scores) == pytest.approx(box_score * np.mean(counted))
-    assert pose_score(box_score, np.full(17, 0.2, np.float32) - 0.01) == 0
+def test_coco_results_are_those_of_mmposes_metric(tmp_path):
+    given = [estimated(f'{10 + index}.jpg', 3, index) for index in range(3)]
+    given[1].poses[0].scores[2] = 0.15  # none above the metric's threshold
+    outputs = Outputs(coco_out=str(tmp_path / 'ours.json'))
+    metric = CocoMetric(nms_mode='none', format_only=True, outfile_prefix=str(tmp_path / 'theirs'))
+    metric.dataset_meta = dict(dataset_name='unknown', num_keypoints=17)
+    metric.coco = COCO()
+    results = []
+    for each in given:
+        write(outputs, each)
+        poses = each.poses[0]
+        for row in range(3):
+            result = dict(id=len(results), img_id=10 + each.frame.index, category_id=1)
+            result.update(
+                keypoints=poses.keypoints[[row]],
+                keypoint_scores=poses.scores[[row]],
+                bbox_scores=each.boxes.scores[[row]],
+            )
+            results.append((result, {}))
+    outputs.close()
+    metric.compute_metrics(results)
+    ours = json.loads((tmp_path / 'ours.json').read_text())
+    theirs = json.loads((tmp_path / 'theirs.keypoints.json').read_text())
+    assert len(ours) == len(theirs) == 9
+    for one, other in zip(ours, theirs):
+        assert set(one) - set(other) == {'bbox'}
+        assert (one['image_id'], one['category_id']) == (other['image_id'], other['category_id'])
+        np.testing.assert_array_equal(one['keypoints'], other['keypoints'])
+        assert one['score'] == pytest.approx(other['score'], rel=1e-6)
+    assert [entry['score'] == 0 for entry in ours].index(True) == 5
 
 
 def test_image_ids_of_coco_results(tmp_path):
@@ -490,7 +507,7 @@ def test_inputs_whose_turn_is_still_to_come_are_not_overwritten(tmp_path, monkey
 
 def test_a_videos_frames_as_json_and_drawn(tmp_path):
     outputs = Outputs(str(tmp_path / 'vis'), str(tmp_path / 'pred'))
-    clips = [video('x/a.avi', fps=10), video('y/a.avi', fps=10)]
+    clips = [video('x/a.avi', fps=10), video('x/a.avi', fps=10)]  # the same one twice
     index = 0
     for clip in clips:
         for number in range(4):

@@ -90,6 +90,20 @@ def test_batches_give_what_mmpose_gives_person_by_person(tmp_path, flip_test):
     assert np.ptp([pose.keypoints[0, 0] for pose in theirs]) > 5, 'people differ'
 
 
+def test_crops_cut_on_the_device_are_read_alike(tmp_path):
+    cfg = tiny_config()
+    model = loaded(cfg, tmp_path)
+    boxes = boxes_of(random_boxes(5))
+    reader = BatchReader(model, readings_of(model, pipeline_of(cfg), [None]), 4)
+    expected = read(reader, picture(), boxes)
+    reader.crops_on_device = True
+    people = list(reader.prepare(picture(), '', boxes, [(row, 0) for row in range(5)]))
+    assert isinstance(people[0].crop, torch.Tensor)
+    for one, other in zip(reader.collect(reader.launch(people)), expected):
+        np.testing.assert_allclose(one.scores, other.scores, atol=0.02)
+        assert np.median(np.abs(one.keypoints - other.keypoints)) < 0.1
+
+
 @pytest.mark.parametrize('experts', [(), ('coco', 'ap10k', 'aic')])
 def test_heads_in_one_batch_read_as_each_alone(tmp_path, experts):
     cfg = several_heads(experts)

@@ -8,6 +8,8 @@ import numpy as np
 from mmpose.structures import PoseDataSample
 from mmpose.visualization import PoseLocalVisualizer
 
+ESCAPE = 27
+
 
 class Drawer:
     """Draws poses of one head or several over an image.
@@ -17,7 +19,11 @@ class Drawer:
         metainfos: Meta information of each head's data set: skeleton and colours.
         skeleton_style: 'mmpose' or 'openpose'.
         black_background: Whether to draw on black instead of the image.
-        **options: ``kpt_thr``, ``draw_bbox``, ``show``, ``wait_time``; see the visualizer.
+        **options: ``kpt_thr``, ``draw_bbox``, ``show``, ``wait_time`` in seconds; see the
+            visualizer.
+
+    Attributes:
+        stopped: Whether the Escape key was pressed in a window that shows a video.
     """
 
     def __init__(
@@ -43,14 +49,18 @@ class Drawer:
         self.options = options
         visualizer.radius, visualizer.line_width = radius, thickness
         self._drawn_as: Optional[int] = None
+        self.stopped = False
 
-    def draw(self, image: np.ndarray, samples: Sequence[PoseDataSample], name: str) -> np.ndarray:
+    def draw(
+        self, image: np.ndarray, samples: Sequence[PoseDataSample], name: str, moves: bool = False
+    ) -> np.ndarray:
         """Draw what each head has read.
 
         Args:
             image: (H, W, 3) uint8, BGR.
             samples: With ``pred_instances``, one for each head.
             name: Title of the window, if it is shown.
+            moves: Whether it is a frame of a video, which is shown without waiting.
 
         Returns:
             (H, W, 3) uint8, RGB.
@@ -73,7 +83,9 @@ class Drawer:
             )
             drawn = draw_ids(self.visualizer.get_image(), sample)
         if self.show:
-            self.visualizer.show(drawn, win_name=name, wait_time=self.wait_time)
+            wait_time = 1e-5 if moves else self.wait_time  # 0 waits for a key
+            self.visualizer.show(drawn, win_name=name, wait_time=wait_time)
+            self.stopped |= moves and cv2.waitKey(1) & 0xFF == ESCAPE
         return drawn
 
 

@@ -160,6 +160,7 @@ class BatchReader:
         self.batch_size = batch_size
         self.dtype = DTYPES[dtype]
         self.device = next(model.parameters()).device
+        self.crops_on_device = self.device.type != 'cpu'  # where OpenCV is faster
         self.flip_test = bool(model.test_cfg.get('flip_test', False))
         self.fixed_shapes = compile
         for name, part in model.named_children():
@@ -186,8 +187,9 @@ class BatchReader:
         """
         if not assigned:
             return
-        on_device = self.device.type != 'cpu'
-        source = torch.from_numpy(image).to(self.device, non_blocking=True) if on_device else image
+        source = image
+        if self.crops_on_device:
+            source = torch.from_numpy(image).to(self.device, non_blocking=True)
         # a piece at a time, so that a crowd does not lie in memory all at once
         step = self.batch_size  # which may shrink in between
         for start in range(0, len(assigned), step):
@@ -197,7 +199,7 @@ class BatchReader:
                 geometry = self.readings[number].geometry
                 places = geometry.place(boxes.xyxy[[piece[i][0] for i in chosen]])
                 matrices = geometry.matrices(*places)
-                if on_device:
+                if self.crops_on_device:
                     matrices = torch.from_numpy(matrices).to(self.device, non_blocking=True)
                     crops = crop_on_device(source, matrices, geometry.input_wh)
                 else:

@@ -98,9 +98,12 @@ class Run:
                 line.advance(frame.source, len(estimated.boxes))
                 while len(waiting) > (0 if prompt else WRITE_BEHIND):
                     yield waiting.popleft().result()
+                if self.drawer.stopped:
+                    break
             while waiting:
                 yield waiting.popleft().result()
-            locator.finish()
+            if not self.drawer.stopped:
+                locator.finish()
         finally:
             if isinstance(chunks, ReadAhead):
                 chunks.close()
@@ -132,7 +135,8 @@ class Run:
         people = [self._people(sample) for sample in samples]
         drawn = None
         if self.draws and frame.image is not None:
-            drawn = self.drawer.draw(frame.image, samples, frame.source.name)
+            moves = frame.source.video is not None
+            drawn = self.drawer.draw(frame.image, samples, frame.source.name, moves)
         frame.image = None
         bgr = None if drawn is None else cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
         self.outputs.write(estimated, people, bgr)
