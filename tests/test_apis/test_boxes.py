@@ -242,6 +242,9 @@ def test_ids_by_the_names_of_annotations(tmp_path):
     assert [len(boxes.of(name)) for name in ('people.jpg', 'x/7.jpg', '5.jpg')] == [1, 1, 0]
     with pytest.raises(ValueError, match=r"the annotation file has no image '3\.jpg'"):
         boxes.of('3.jpg')
+    boxes = BoxesFile(path, ids_by_name={'x/1.jpg': 3, 'y/1.jpg': 5, '/z/1.jpg': 6, '1.jpg': 7})
+    names = ['/data/x/1.jpg', 'data/y/1.jpg', '/z/1.jpg', 'z/1.jpg', './x/1.jpg']
+    assert [boxes.image_id(name) for name in names] == [3, 5, 6, 7, 3]
 
 
 @pytest.mark.parametrize(

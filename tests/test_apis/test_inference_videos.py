@@ -59,6 +59,7 @@ def test_ids_json_and_frames_agree(inferencer, video, tmp_path):
     written = json.loads((out / 'predictions/people.json').read_text())
     assert [entry['frame_id'] for entry in written] == list(range(30))
     np.testing.assert_allclose([entry['time'] for entry in written], np.arange(30) / 20, atol=1e-3)
+    assert [entry['time'] for entry in written] == [result['time'] for result in results]
     for entry, result in zip(written, results):
         (people,) = result['predictions']
         assert [p['track_id'] for p in entry['instances']] == [p['track_id'] for p in people]

@@ -153,6 +153,8 @@ class Run:
             ]
         if self.draws:
             result['visualization'] = [drawn] if self.return_vis and drawn is not None else []
+        if frame.seconds is not None:
+            result['time'] = frame.seconds
         if frame.error is not None:
             result['error'] = frame.error
         return result
