@@ -376,6 +376,8 @@ def test_several_heads_for_the_same_person(several, tmp_path):
             (person for person in people if person['dataset'] == name), expected['predictions'][0]
         ):
             np.testing.assert_allclose(one['keypoints'], other['keypoints'], atol=2e-3)
+    with pytest.raises(ValueError, match=r"one kind of keypoints, not those of \['aic', 'coco'\]"):
+        list(made(picture(), coco_out=str(tmp_path / 'coco.json'), **options))
     (samples,) = made(picture(), return_datasamples=True, **options)
     assert [sample.metainfo['dataset_name'] for sample in samples['predictions']] == ['aic', 'coco']
 
@@ -494,6 +496,10 @@ def test_inputs_are_never_overwritten(inferencer, tmp_path):
     before = Path(paths[0]).read_bytes()
     with pytest.raises(ValueError, match=r'000.png is an input and would be overwritten'):
         list(inferencer(paths, vis_out_dir=str(tmp_path)))
+    assert Path(paths[0]).read_bytes() == before
+    other = save_pictures(tmp_path / 'in', 1)
+    with pytest.raises(ValueError, match=r'000.png is an input and would be overwritten'):
+        list(inferencer([*other, paths[0]], vis_out_dir=str(tmp_path)))
     assert Path(paths[0]).read_bytes() == before
 
 

@@ -262,8 +262,8 @@ class ViTPoseInferencer(Pose2DInferencer):
             people (dicts with ``keypoints`` in image px, ``keypoint_scores``, ``bbox`` (xyxy in a
             tuple), ``bbox_score``, and ``track_id`` and ``dataset`` where there are several), or
             with samples, one for each head; ``visualization``, a list with the picture (H, W, 3)
-            RGB if it was asked for; for videos ``time``, seconds since the first frame; and ``error``
-            if the picture could not be read.
+            RGB if it was asked for; for videos ``time``, seconds since the first frame; and
+            ``error`` if the picture could not be read.
 
         Raises:
             ValueError: An option does not fit, or no input can be found.

@@ -70,12 +70,16 @@ class Run:
         self.draws = bool(self.return_vis or vis_out_dir or drawing.get('show'))
         self.shows = bool(drawing.get('show'))
         self.drawer = Drawer(visualizer, self.metainfos, **drawing)
+        if writing.get('coco_out') and len(self.metainfos) > 1:
+            names = [metainfo['dataset_name'] for metainfo in self.metainfos]
+            raise ValueError(f'coco_out holds one kind of keypoints, not those of {names}')
         self.outputs = Outputs(vis_out_dir, **writing)
 
     def results(
         self, inputs: Inputs, locator: Locator, batch_size: Optional[int], show_progress: bool
     ) -> Iterator[dict]:
         """Results of all frames, in order; see ``ViTPoseInferencer.__call__``."""
+        self.outputs.protect(inputs.files)
         prompt = inputs.live or batch_size is not None
         frames = ReadAhead(inputs)
         chunks = map(locator.locate, in_chunks(frames, batch_size or locator.batch_size, prompt))
