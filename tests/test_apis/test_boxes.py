@@ -206,7 +206,14 @@ def test_a_files_boxes_above_the_threshold_and_of_the_categories(tmp_path):
     boxes.require_used_up()
     assert len(BoxesFile(path, threshold=0.25).of('7')) == 1, 'above, not at'
     np.testing.assert_array_equal(BoxesFile(path, (1, 2)).of('7').scores[2], np.float32(0.9))
-    assert len(BoxesFile(path, [3]).of('7')) == 0
+    with pytest.raises(
+        ValueError, match=r'categories \[1, 2\] alone, asked for are those of \[3\]'
+    ):
+        BoxesFile(path, [3])
+    other = BoxesFile(path)
+    other.of('77.jpg')
+    with pytest.raises(ValueError, match=r'names none of the 1 pictures; it has image_id \[7'):
+        other.require_used_up()
 
 
 @pytest.mark.parametrize(

@@ -347,7 +347,7 @@ def test_boxes_that_are_none_of_the_images(world, tmp_path):
         ),
         (
             [dict(image_id=20, category_id=2, bbox=[0, 0, 9, 9], score=1)],
-            'none of category_id 1 with a score above',
+            r'boxes of the categories \[2\] alone, asked for are those of \[1\]',
         ),
     ):
         file.write_text(json.dumps(rows))

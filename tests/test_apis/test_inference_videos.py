@@ -207,7 +207,7 @@ def test_a_webcam_that_goes_away(inferencer, tmp_path, monkeypatch):
     monkeypatch.setattr('vitpose_mm.apis.videos.cv2.VideoCapture', Camera)
     messages = []
     monkeypatch.setattr('vitpose_mm.apis.videos.print_log', lambda text, **_: messages.append(text))
-    results = list(inferencer('webcam:3', tracking=True, pred_out_dir=str(tmp_path)))
+    results = list(inferencer('webcam:3', tracking=True, show=False, pred_out_dir=str(tmp_path)))
     monkeypatch.setattr('vitpose_mm.apis.videos.cv2.VideoCapture', reader)
     assert opened == [3] and len(results) == 5
     assert any('camera 3 gives no more frames, after 5' in message for message in messages)

@@ -23,7 +23,8 @@ from tiny_people import (
     tiny_config,
 )
 
-from vitpose_mm.apis import BoxesFile, MMPoseInferencer, ViTPoseInferencer
+from vitpose_mm.apis import BoxesFile, Detector, MMPoseInferencer, ViTPoseInferencer
+from vitpose_mm.apis.outputs import Outputs
 from vitpose_mm.datasets import ImageError
 
 BOX = (20, 10, 70, 80)
@@ -36,9 +37,9 @@ def weights(tmp_path_factory) -> str:
 
 @pytest.fixture(scope='module')
 def inferencer(weights) -> ViTPoseInferencer:
-    made = ViTPoseInferencer(tiny_config(), weights, 'cpu', det_model='whole_image')
-    made.people_batch_size = 4
-    return made
+    return ViTPoseInferencer(
+        tiny_config(), weights, 'cpu', det_model='whole_image', people_batch_size=4
+    )
 
 
 @pytest.fixture
@@ -114,6 +115,17 @@ def test_samples_and_their_fields(inferencer):
     assert isinstance(deprecated['predictions'][0], PoseDataSample)
 
 
+def test_samples_unmerged(inferencer):
+    options = dict(bboxes=random_boxes(3), bbox_format='xyxy')
+    (together,) = inferencer(picture(), **options)
+    (result,) = inferencer(
+        picture(), merge_results=False, return_datasamples=True, return_vis=True, **options
+    )
+    assert [len(sample.pred_instances) for sample in result['predictions']] == [1, 1, 1]
+    for sample, expected in zip(result['predictions'], keypoints(together)):
+        np.testing.assert_allclose(sample.pred_instances.keypoints[0], expected, atol=2e-3)
+
+
 def test_people_unmerged(inferencer):
     (result,) = inferencer(
         picture(), bboxes=random_boxes(3), bbox_format='xyxy', merge_results=False
@@ -128,6 +140,42 @@ def test_pose_nms_leaves_one_of_two_on_the_same_person(inferencer):
     assert len(result['predictions'][0]) == 3
     (result,) = inferencer(picture(), pose_based_nms=True, **options)
     assert [round(person['bbox_score'], 1) for person in result['predictions'][0]] == [0.9, 0.7]
+
+
+def test_pose_nms_keeps_all_who_are_apart(inferencer):
+    lefts, tops = np.meshgrid(np.arange(8) * 15.0, np.arange(6) * 15.0)
+    corners = np.stack([lefts.ravel(), tops.ravel()], -1)
+    boxes = np.hstack([corners, corners + 12]).astype(np.float32)
+    (result,) = inferencer(picture(), bboxes=[boxes], bbox_format='xyxy', pose_based_nms=True)
+    assert len(result['predictions'][0]) > 30
+
+
+def test_tracking_knows_whose_poses_were_suppressed(inferencer):
+    boxes = np.array([[5, 5, 45, 85, 0.6], [5, 5, 45, 85, 0.8], [70, 5, 110, 85, 0.7]], np.float32)
+    swapped = boxes.copy()
+    swapped[:2, 4] = swapped[1::-1, 4]
+    frames = [boxes, swapped, boxes, swapped]
+    results = list(
+        inferencer(
+            [picture(0)] * 4, bboxes=frames, bbox_format='xyxy', pose_based_nms=True, tracking=True
+        )
+    )
+    for result in results:
+        found = {p['bbox'][0][0]: p['track_id'] for p in result['predictions'][0]}
+        assert found == {5.0: 0, 70.0: 1}
+
+
+def test_runs_do_not_share_settings(inferencer):
+    pictures = [picture(number) for number in range(6)]
+    (expected, *_) = zip(
+        *[(r['visualization'][0],) for r in inferencer(pictures, return_vis=True, radius=6)]
+    )
+    found = []
+    for result in inferencer(pictures, return_vis=True, radius=6):
+        list(inferencer(pictures[0], return_vis=True, radius=1, skeleton_style='openpose'))
+        found.append(result['visualization'][0])
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_drop_in_of_mmposes_front(weights, tmp_path):
@@ -266,6 +314,9 @@ def test_the_whole_picture_only_where_asked_for(detecting):
         (dict(smoothing=True), 'needs tracking=True'),
         (dict(tracking=dict(threshold=7)), 'threshold must be above 0'),
         (dict(tracking=True, smoothing=dict(beta=-1)), 'beta'),
+        (dict(tracking=dict(foo=1)), "tracking={'foo': 1} or .* does not fit"),
+        (dict(bbox_thr='high'), "bbox_thr must lie within 0 and 1, got 'high'"),
+        (dict(kpt_thr='high'), "kpt_thr must be a number, got 'high'"),
         (dict(skeleton_style='other'), "'mmpose' or 'openpose', got 'other'"),
         (dict(arrays_out='arrays.txt'), 'ends with .npz'),
         (dict(nonsense=1), 'unknown argument'),
@@ -393,11 +444,99 @@ def test_heads_by_the_detectors_classes(several, dataset):
     (result,) = made(image)
     found = [(person['dataset'], person['bbox'][0][0]) for person in result['predictions'][0]]
     assert sorted(found) == [('ap10k', 80.0), ('coco', 20.0)], 'a tree has no head'
+    with pytest.raises(ValueError, match="draw_heatmap draws those of the head for 'coco'"):
+        list(made(image, draw_heatmap=True))
     with pytest.raises(ValueError, match='do not say which classes'):
         list(made(image, bboxes=[[BOX]], bbox_format='xyxy'))
 
 
+@pytest.mark.parametrize(
+    ('dataset', 'classes', 'found'),
+    [
+        ('ap10k', None, ['dog']),
+        ('aic', None, ['person']),
+        (['aic', 'ap10k'], None, ['person', 'dog']),
+        ('by-class', None, ['person', 'dog']),
+        (dict(dog='ap10k'), None, ['dog']),
+        (dict(dog='ap10k', person='coco'), ['person'], ['person']),
+        ('ap10k', ['tree'], ['tree']),
+    ],
+)
+def test_the_classes_to_find_follow_from_the_heads(several, monkeypatch, dataset, classes, found):
+    cfg, weights = several
+
+    class Loaded(FakeDetector):
+        def __init__(self, *_):
+            super().__init__()
+
+        choose = Detector.choose
+
+    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', Loaded)
+    made = ViTPoseInferencer(
+        cfg, weights, 'cpu', det_model='any', det_cat_ids=classes, dataset=dataset
+    )
+    assert [Loaded.class_names[label] for label in made.detector.labels] == found
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'classes', 'message'),
+    [
+        (dict(person='coco', dgo='ap10k'), None, r"dataset names \['dgo'\]; the detector has"),
+        (dict(person='coco'), ['person', 'dog'], r"det_cat_ids has \['dog'\], for which"),
+        ('coco', ['cow'], "the detector has no class 'cow'"),
+        ('coco', (None,), 'the detector has no class None'),
+        ('coco', [], 'det_cat_ids must say which classes'),
+    ],
+)
+def test_classes_without_head_or_heads_without_class(
+    several, monkeypatch, dataset, classes, message
+):
+    cfg, weights = several
+
+    class Loaded(FakeDetector):
+        def __init__(self, *_):
+            super().__init__()
+
+        choose = Detector.choose
+
+    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', Loaded)
+    with pytest.raises(ValueError, match=message):
+        ViTPoseInferencer(
+            cfg, weights, 'cpu', det_model='any', det_cat_ids=classes, dataset=dataset
+        )
+
+
 # --- faults of the world ---
+
+
+def test_what_waits_behind_a_failed_frame_is_not_written(inferencer, tmp_path, monkeypatch):
+    paths = save_pictures(tmp_path / 'in', 8)
+    write = Outputs.write
+
+    def failing(self, estimated, *arguments):
+        if estimated.frame.index == 3:
+            raise OSError(5, 'bad disk')
+        write(self, estimated, *arguments)
+
+    monkeypatch.setattr(Outputs, 'write', failing)
+    coco = tmp_path / 'coco.json'
+    with pytest.raises(OSError, match='bad disk'):
+        list(inferencer(paths, coco_out=str(coco)))
+    assert [entry['image_id'] for entry in json.loads(coco.read_text())] == [0, 1, 2]
+
+
+def test_boxes_and_pictures_are_never_overwritten_by_results(inferencer, tmp_path):
+    (path,) = save_pictures(tmp_path, 1)
+    boxes = tmp_path / 'boxes.json'
+    boxes.write_text(json.dumps([dict(image_id=0, category_id=1, bbox=[0, 0, 9, 9], score=0.9)]))
+    before = boxes.read_bytes()
+    for options in (
+        dict(boxes_file=str(boxes), coco_out=str(boxes)),
+        dict(coco_out=path),
+    ):
+        with pytest.raises(ValueError, match='is an input and would be overwritten'):
+            list(inferencer(path, **options))
+    assert boxes.read_bytes() == before and not list(tmp_path.glob('*.partial'))
 
 
 def test_one_broken_picture_among_many(inferencer, tmp_path, caplog):

@@ -490,12 +490,13 @@ def test_inputs_whose_turn_is_still_to_come_are_not_overwritten(tmp_path, monkey
     (tmp_path / 'link').symlink_to(tmp_path / 'y')
     monkeypatch.chdir(tmp_path)
     for out in ('y', str(tmp_path / 'y'), 'link', 'x/../y'):
-        outputs = Outputs(vis_out_dir=out)
-        outputs.protect(['x/a.png', 'y/a.png', 'http://host/b.png'])
+        outputs = Outputs(vis_out_dir=out, inputs=['x/a.png', 'y/a.png', 'http://host/b.png'])
         with pytest.raises(ValueError, match=r'a\.png is an input and would be overwritten'):
             write(outputs, estimated('x/a.png'), picture())
-    outputs = Outputs(vis_out_dir='out')
-    outputs.protect(['x/a.png', 'y/a.png'])
+    for option in ('coco_out', 'arrays_out'):
+        with pytest.raises(ValueError, match=r'a\.png is an input and would be overwritten'):
+            Outputs(**{option: 'link/a.png'}, inputs=['x/a.png', 'y/a.png'])
+    outputs = Outputs(vis_out_dir='out', inputs=['x/a.png', 'y/a.png'])
     write(outputs, estimated('x/a.png'), picture())
     write(outputs, estimated('y/a.png'), picture())
     assert files_in(tmp_path / 'out') == ['a.png', 'a_2.png']
@@ -660,3 +661,11 @@ def test_progress_is_silent_when_it_is_disabled(capsys):
     line.advance(CLIP, 0)
     line.close()
     assert capsys.readouterr() == ('', '')
+
+
+@pytest.mark.parametrize('names', [('a/IMG_1.jpg', 'b/IMG_1.jpg'), ('IMG_1.jpg', 'foo.jpg')])
+def test_two_pictures_never_share_an_image_id(tmp_path, names):
+    outputs = Outputs(coco_out=str(tmp_path / 'coco.json'))
+    write(outputs, estimated(names[0], index=0), picture())
+    with pytest.raises(ValueError, match='have the same image_id 1 in coco_out'):
+        write(outputs, estimated(names[1], index=1), picture())

@@ -1,5 +1,8 @@
 """Linear layers computed by oneDNN: same numbers and same checkpoints as torch's own."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -59,6 +62,16 @@ def test_loaded_weights_take_effect():
         torch.testing.assert_close(half(x.bfloat16()), other_half(x.bfloat16()))
         back = half.float()
         torch.testing.assert_close(back(x), other_half.float()(x), atol=1e-5, rtol=0)
+
+
+@needs_onednn
+def test_copies_are_packed_too():
+    packed = PackedLinear(nn.Linear(8, 8))
+    x = torch.randn(3, 8)
+    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        with torch.inference_mode():
+            torch.testing.assert_close(other(x), packed(x))
+        assert other._packed is not None and other.weight is not packed.weight
 
 
 @pytest.mark.parametrize(

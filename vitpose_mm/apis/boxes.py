@@ -100,7 +100,7 @@ class GivenBoxes:
 
     Args:
         boxes: For each image (N, 4) or (N, 5), see :func:`parse_boxes`: a sequence or an iterator,
-            or a dict by path or file name. By name a video has the same boxes in all frames.
+            or for pictures a dict by path or file name.
         box_format: 'xyxy' or 'xywh'.
 
     Raises:
@@ -117,7 +117,8 @@ class GivenBoxes:
                 'bboxes must be a sequence, an iterator or a dict with boxes for each image, got '
                 f'{boxes!r}; boxes_file takes the path of a file'
             )
-        self._by_name = boxes if isinstance(boxes, Mapping) else None
+        self.is_by_name = isinstance(boxes, Mapping)
+        self._by_name = boxes if self.is_by_name else None
         self._in_order: Iterator = iter(()) if self._by_name is not None else iter(boxes)
 
     def of(self, name: str) -> Boxes:
@@ -177,7 +178,8 @@ class BoxesFile:
         self.path = str(path)
         self.ids_by_name = ids_by_name
         rows = defaultdict(list)
-        for number, row in enumerate(read_results(path)):
+        listed = read_results(path)
+        for number, row in enumerate(listed):
             try:
                 image, score = row['image_id'], row['score']
                 chosen = row['category_id'] in category_ids and score > threshold
@@ -191,6 +193,13 @@ class BoxesFile:
                 ) from error
             if chosen:
                 boxes.append([left, top, width, height, float(score)])
+        categories = sorted({row['category_id'] for row in listed}, key=str)
+        if listed and not set(categories) & set(category_ids):
+            raise ValueError(
+                f'{path} has boxes of the categories {categories} alone, asked for are those of '
+                f'{list(category_ids)}'
+            )
+        self._num_asked = self._num_known = 0
         self._by_id = {
             image: parse_boxes(boxes, 'xywh', f'image {image} in {path}')
             for image, boxes in rows.items()
@@ -218,10 +227,22 @@ class BoxesFile:
 
     def of(self, name: str) -> Boxes:
         """Boxes of an image by its path; none for an image that the file does not name."""
-        return self._by_id.get(self.image_id(name), Boxes())
+        image_id = self.image_id(name)
+        self._num_asked += 1
+        self._num_known += image_id in self._by_id
+        return self._by_id.get(image_id, Boxes())
 
     def require_used_up(self) -> None:
-        """A file may have boxes of more images."""
+        """Raise a ``ValueError`` if none of the images asked for is in the file.
+
+        A file may have boxes of more images, and none of some.
+        """
+        if self._num_asked and self._by_id and not self._num_known:
+            known = list(self._by_id)[:3]
+            raise ValueError(
+                f'{self.path} names none of the {self._num_asked} pictures; it has image_id '
+                f'{known} ...: is it of other pictures, or must an annotation file say their ids?'
+            )
 
 
 def read_results(path: Union[str, Path]) -> list:

@@ -1,7 +1,8 @@
 """A detector of mmdet that takes images in batches."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Optional, Union
 
@@ -72,12 +73,13 @@ class Detector:
         """Find these classes from now on; see the class."""
         if classes is None:
             classes = range(len(self.class_names))
-        wanted = [classes] if isinstance(classes, (int, str)) else list(classes)
+        wanted = list(classes) if isinstance(classes, Iterable) else [classes]
+        wanted = [classes] if isinstance(classes, str) else wanted
         labels = []
         for each in wanted:
             if isinstance(each, str) and each in self.class_names:
                 labels.append(self.class_names.index(each))
-            elif not isinstance(each, str) and 0 <= int(each) < len(self.class_names):
+            elif isinstance(each, Integral) and 0 <= each < len(self.class_names):
                 labels.append(int(each))
             else:
                 raise ValueError(

@@ -1,5 +1,6 @@
 """Poses drawn by mmpose's visualizer."""
 
+import copy
 from collections.abc import Sequence
 from typing import Optional
 
@@ -40,14 +41,18 @@ class Drawer:
             raise ValueError(
                 f"skeleton_style must be 'mmpose' or 'openpose', got {skeleton_style!r}"
             )
-        self.visualizer = visualizer
+        for name, value in dict(options, radius=radius, thickness=thickness).items():
+            if not isinstance(value, (int, float)):
+                raise ValueError(f'{name} must be a number, got {value!r}')
+        # each run its own, as settings of another run must not show in its pictures
+        self.visualizer = copy.copy(visualizer)
+        self.visualizer.radius, self.visualizer.line_width = radius, thickness
         self.metainfos = list(metainfos)
         self.skeleton_style = skeleton_style
         self.black_background = black_background
         self.show = bool(options.pop('show', False))
         self.wait_time = options.pop('wait_time', 0)
         self.options = options
-        visualizer.radius, visualizer.line_width = radius, thickness
         self._drawn_as: Optional[int] = None
         self.stopped = False
 
@@ -82,6 +87,9 @@ class Drawer:
                 **self.options,
             )
             drawn = draw_ids(self.visualizer.get_image(), sample)
+            if self.options.get('draw_heatmap') and drawn.shape == image.shape:
+                # nobody has heatmaps; frames of a video must keep one size
+                drawn = np.concatenate([drawn, image[..., ::-1]])
         if self.show:
             wait_time = 1e-5 if moves else self.wait_time  # 0 waits for a key
             self.visualizer.show(drawn, win_name=name, wait_time=wait_time)

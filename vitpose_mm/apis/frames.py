@@ -5,7 +5,7 @@ import mimetypes
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from .videos import VideoError, VideoInfo, VideoReader
 
 READ_AHEAD_BYTES = 256 << 20
 READ_AHEAD_FRAMES = 32
+JOIN_SECONDS = 2.0  # for a thread that may wait for a camera
 STREAMS = ('rtsp://', 'rtmp://', 'udp://', 'tcp://')
 # what Python tells of other suffixes depends on the machine's /etc/mime.types
 KINDS = {
@@ -85,20 +86,25 @@ class Inputs:
             (H, W, 3), a list of such, or an iterator over paths of pictures and images. Iterators
             are advanced in another thread.
         num_readers: Pictures that are read at a time.
+        in_bursts: Whether to read no picture while those read before are used, which is faster
+            where their use needs all cores.
 
     Attributes:
         num_items: How many pictures and videos there are, None if that is unknown.
         live: Whether frames come in their own time, so that nothing should wait for others.
         single: Whether it is one picture.
+        has_videos: Whether videos are known to be among them.
 
     Raises:
         ValueError: Nothing is found, or it is nothing of the kind.
     """
 
-    def __init__(self, inputs: object, num_readers: int = 1) -> None:
+    def __init__(self, inputs: object, num_readers: int = 1, in_bursts: bool = False) -> None:
         self.num_readers = num_readers
+        self.in_bursts = in_bursts
         self.live = False
         self.single = False
+        self.has_videos = False
         self._items: Iterable = ()
         known = (str, Path, np.ndarray)
         if isinstance(inputs, known):
@@ -108,7 +114,7 @@ class Inputs:
             self._items = [item for each in inputs for item in self._expand(each)]
             if not self._items:
                 raise ValueError('the list of inputs is empty')
-        elif isinstance(inputs, Iterable):
+        elif isinstance(inputs, Iterable) and not isinstance(inputs, Mapping):
             self._items = inputs
             self.live = True
         else:
@@ -118,6 +124,7 @@ class Inputs:
             )
         if not self.live:
             self.live = any(is_live(item) for item in self._items)
+            self.has_videos = any(map(is_video, self._items))
 
     @property
     def num_items(self) -> Optional[int]:
@@ -170,8 +177,10 @@ class Inputs:
                         continue
                     reading.append(pool.submit(self._picture, item, position))
                     # a generator's next item may wait for the result of this one
-                    while reading and (self.live or len(reading) > self.num_readers):
+                    enough = self.num_readers - self.in_bursts
+                    while reading and (self.live or len(reading) > enough):
                         yield reading.popleft().result()
+                        enough = 0 if self.in_bursts else enough
                 while reading:
                     yield reading.popleft().result()
             finally:
@@ -336,10 +345,13 @@ class ReadAhead:
             self._closed = True
             self._waiting.clear()
             self._changed.notify_all()
-        self._thread.join(timeout=5)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout=JOIN_SECONDS)
 
 
-def in_chunks(frames: ReadAhead, size: int, live: bool) -> Iterator[list[Frame]]:
+def in_chunks(
+    frames: Union[ReadAhead, Iterator[Frame]], size: int, live: bool
+) -> Iterator[list[Frame]]:
     """Lists of up to ``size`` frames; of live ones only those that are there already.
 
     An exception comes after the frames before it.
@@ -347,7 +359,7 @@ def in_chunks(frames: ReadAhead, size: int, live: bool) -> Iterator[list[Frame]]
     for frame in frames:
         chunk = [frame]
         try:
-            while len(chunk) < size and (frames.ready() or not live):
+            while len(chunk) < size and (not live or frames.ready()):
                 chunk.append(next(frames))
         except StopIteration:
             pass

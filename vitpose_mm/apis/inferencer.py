@@ -7,6 +7,8 @@ from typing import Optional, Union
 
 import mmpose.apis
 import numpy as np
+import torch
+from mmengine.logging import print_log
 from mmpose.apis.inferencers import Pose2DInferencer
 from mmpose.apis.inferencers.utils import default_det_models
 from mmpose.registry import DATASETS, INFERENCERS
@@ -15,13 +17,14 @@ from vitpose_mm.models import MultiDatasetHead
 
 from .boxes import BoxesFile, GivenBoxes
 from .detector import Classes, Detector
-from .frames import Inputs
+from .frames import Inputs, camera_of
 from .locating import Locator
 from .reading import BatchReader, SampleReader, readings_of
 from .run import Run
 
 WHOLE_IMAGE = ('whole_image', 'whole-image')
 # COCO's mammals, which AP-10K has, too
+ANIMAL_DATASETS = ('ap10k', 'apt36k', 'animalpose')
 ANIMALS = ('cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe')
 BY_CLASS = {'person': 'coco', **dict.fromkeys(ANIMALS, 'ap10k')}
 
@@ -57,7 +60,7 @@ class ViTPoseInferencer(Pose2DInferencer):
         det_batch_size: Greatest number of images in a batch of the detector; by default 8 and 1.
         dtype: 'fp32', 'bf16' or 'fp16': what backbone and heads compute in.
         compile: Whether to compile the network (``torch.compile``); its first batch takes minutes.
-        num_readers: Pictures that are read at a time; by default half of the cores, at most 8.
+        num_readers: Pictures that are read at a time; by default one for each core, at most 8.
 
     Raises:
         ValueError: An option does not fit, see the message.
@@ -101,7 +104,7 @@ class ViTPoseInferencer(Pose2DInferencer):
             det_batch_size=det_batch_size,
             num_readers=num_readers,
         ).items():
-            if size is not None and (not isinstance(size, int) or size < 1):
+            if size is not None and (type(size) is not int or size < 1):
                 raise ValueError(f'{name} must be a whole number above 0, got {size!r}')
         self._det_batch_size = det_batch_size
         self._dataset = dataset
@@ -109,9 +112,12 @@ class ViTPoseInferencer(Pose2DInferencer):
             model, weights, device, scope, det_model, det_weights, det_cat_ids, show_progress
         )
         on_cpu = next(self.model.parameters()).device.type == 'cpu'
-        self.num_readers = num_readers or min(8, max(1, (os.cpu_count() or 1) // 2))
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+        self.num_readers = num_readers or min(8, cores or 1)
         self._reader = None
         if self.cfg.data_mode != 'topdown':
+            if dataset is not None or dtype != 'fp32' or compile:
+                raise ValueError('dataset, dtype and compile are for top-down models')
             return
         if self.model.dataset_meta is None:
             raise ValueError(
@@ -128,7 +134,7 @@ class ViTPoseInferencer(Pose2DInferencer):
             raise ValueError(
                 'several data sets, dtype and compile need a model of which all heads are heatmap '
                 'heads with BatchedUDPHeatmap or BatchedMSRAHeatmap as decoder, and a pipeline of '
-                ' loading, GetBBoxCenterScale, TopdownAffine and packing; this one has '
+                'loading, GetBBoxCenterScale, TopdownAffine and packing; this one has '
                 f'{type(self.model.head).__name__} and {self.pipeline}'
             )
         else:
@@ -136,6 +142,7 @@ class ViTPoseInferencer(Pose2DInferencer):
                 self.model.select_dataset(names[0])
             self._reader = SampleReader(self.model, self.pipeline, batch_size)
             self.metainfos = [self.model.dataset_meta]
+        self._choose_detector(*self._asked_detector)
 
     # --- what reads and finds whom ---
 
@@ -159,7 +166,7 @@ class ViTPoseInferencer(Pose2DInferencer):
                 self.model.head.metainfo_of(name)
             return names, None
         by_class = {
-            each: [names] if isinstance(names, str) else list(names)
+            each: [names] if isinstance(names, str) else list(dict.fromkeys(names))
             for each, names in dataset.items()
         }
         names = list(dict.fromkeys(name for each in by_class.values() for name in each))
@@ -174,51 +181,84 @@ class ViTPoseInferencer(Pose2DInferencer):
         det_cat_ids: Optional[Classes] = None,
         device: Optional[str] = None,
     ) -> None:
-        """In place of mmpose's, which loads a detector also where nobody will need it."""
-        self.detector: Optional[Detector] = None
-        self._whole_image = det_model in WHOLE_IMAGE if isinstance(det_model, str) else False
-        module = DATASETS.get(self.cfg.dataset_type).__module__
-        kind = module.split('datasets.')[-1].split('.')[0].lower()
-        if det_model is None:
-            if kind not in default_det_models:
-                self._whole_image = True
-                return
-            default = default_det_models[kind]
-            det_model, det_weights = default['model'], default['weights']
-            det_cat_ids = default['cat_ids'] if det_cat_ids is None else det_cat_ids
-            self._load_detector: Callable[[], Detector] = lambda: self._build_detector(
-                det_model, det_weights, det_cat_ids, device, kind
-            )
-        elif not self._whole_image:
-            self.detector = self._build_detector(det_model, det_weights, det_cat_ids, device, kind)
+        """In place of mmpose's, which loads a detector also where nobody will need it.
 
-    def _build_detector(
+        It is called before the heads are chosen, which say what is to be found.
+        """
+        self.detector: Optional[Detector] = None
+        self._whole_image = isinstance(det_model, str) and det_model in WHOLE_IMAGE
+        self._asked_detector = (det_model, det_weights, det_cat_ids, device)
+
+    def _choose_detector(
         self,
         model: object,
         weights: Optional[str],
         classes: Optional[Classes],
         device: Optional[str],
-        kind: str,
-    ) -> Detector:
-        device = device or str(next(self.model.parameters()).device)
-        batch_size = self._det_batch_size or (1 if device.startswith('cpu') else 8)
-        detector = Detector(model, weights, None, device, batch_size)
-        if classes is None:
-            by_class = BY_CLASS if self._dataset == 'by-class' else self._dataset
-            if isinstance(by_class, Mapping):
-                classes = [name for name in by_class if name in detector.class_names]
-            else:
-                usual = ANIMALS if kind == 'animal' else ('person',)
-                classes = [name for name in usual if name in detector.class_names]
-            if not classes and len(detector.class_names) == 1:
-                classes = [0]
-            if not classes:
+    ) -> None:
+        if self._whole_image:
+            return
+        kinds = {self._kind_of(metainfo) for metainfo in self.metainfos}
+        is_given = model is not None
+        if not is_given:
+            kind = 'animal' if 'animal' in kinds else next(iter(kinds))
+            if kind not in default_det_models:
+                self._whole_image = True
+                return
+            default = default_det_models[kind]
+            model, weights = default['model'], default['weights']
+            if kind != 'animal' and classes is None:  # of COCO's classes more may be wanted
+                classes = default['cat_ids']
+
+        def load() -> Detector:
+            on = device or str(next(self.model.parameters()).device)
+            batch_size = self._det_batch_size or (1 if on.startswith('cpu') else 8)
+            detector = Detector(model, weights, None, on, batch_size)
+            detector.choose(self._classes_for(detector, classes, kinds))
+            return detector
+
+        self._load_detector: Callable[[], Detector] = load
+        if is_given:
+            self.detector = load()
+
+    def _kind_of(self, metainfo: dict) -> str:
+        """What a data set is of, as mmpose names its folders: 'body', 'animal', 'hand', ..."""
+        if isinstance(self.model.head, MultiDatasetHead):
+            return 'animal' if metainfo['dataset_name'] in ANIMAL_DATASETS else 'body'
+        module = DATASETS.get(self.cfg.dataset_type).__module__
+        return module.split('datasets.')[-1].split('.')[0].lower()
+
+    def _classes_for(
+        self, detector: Detector, classes: Optional[Classes], kinds: set[str]
+    ) -> Classes:
+        """The classes that a detector is to find; see the class."""
+        names = detector.class_names
+        by_class = self._readings_of_class
+        if by_class is not None:
+            unknown = [name for name in by_class if name not in names]
+            if unknown and self._dataset != 'by-class':
+                raise ValueError(f'dataset names {unknown}; the detector has the classes {names}')
+            if classes is None:
+                classes = [name for name in by_class if name in names]
+            detector.choose(classes)
+            headless = [names[label] for label in detector.labels if names[label] not in by_class]
+            if headless:
                 raise ValueError(
-                    'det_cat_ids must say which classes to find, by names or numbers; the detector '
-                    f'has, from 0: {detector.class_names}'
+                    f'det_cat_ids has {headless}, for which dataset={self._dataset!r} names no head'
                 )
-        detector.choose(classes)
-        return detector
+        elif classes is None:
+            usual = (() if kinds == {'animal'} else ('person',)) + (
+                ANIMALS if 'animal' in kinds else ()
+            )
+            classes = [name for name in usual if name in names]
+            if not classes and len(names) == 1:
+                classes = [0]
+        if not classes and classes != 0:
+            raise ValueError(
+                'det_cat_ids must say which classes to find, by names or numbers; the detector '
+                f'has, from 0: {names}'
+            )
+        return classes
 
     # --- the run ---
 
@@ -281,12 +321,17 @@ class ViTPoseInferencer(Pose2DInferencer):
         if out_dir is not None:
             drawing.setdefault('vis_out_dir', f'{out_dir}/visualizations')
             writing.setdefault('pred_out_dir', f'{out_dir}/predictions')
-        inputs = Inputs(inputs, self.num_readers)
+        if isinstance(inputs, str) and camera_of(inputs) is not None and 'show' not in drawing:
+            print_log(
+                'The camera is shown in a window, as by mmpose; show=False does not.', 'current'
+            )
+            drawing['show'] = True
+        on_cpu = self._reader.device.type == 'cpu'
+        inputs = Inputs(inputs, self.num_readers, in_bursts=on_cpu)
         locator = self._locator(inputs, **locating)
         reader = self._reader
         if drawing.pop('draw_heatmap', False):
-            self._require_one_reading('draw_heatmap')
-            reader = SampleReader(self.model, self.pipeline, reader.batch_size, heatmaps=True)
+            reader = self._reader_of_heatmaps()
             drawing['draw_heatmap'] = True
         run = Run(
             reader, self.metainfos, self.visualizer, reading, drawing, writing, return_datasamples
@@ -307,6 +352,11 @@ class ViTPoseInferencer(Pose2DInferencer):
             raise ValueError('give only one of bboxes, boxes_file and whole_image=True')
         options = (len(self.metainfos), self._readings_of_class, bbox_thr, nms_thr)
         if bboxes is not None:
+            if inputs.has_videos and inputs.num_items != 1:
+                raise ValueError(
+                    'bboxes are given in the order of frames, and how many a video has is known at '
+                    'its end only: give several videos, or videos and pictures, one by one'
+                )
             if inputs.single and isinstance(bboxes, np.ndarray) and bboxes.ndim == 2:
                 bboxes = [bboxes]
             return Locator(GivenBoxes(bboxes, bbox_format), *options)
@@ -320,12 +370,22 @@ class ViTPoseInferencer(Pose2DInferencer):
             self.detector = self._load_detector()
         return Locator(self.detector, *options)
 
-    def _require_one_reading(self, option: str) -> None:
-        if len(self.metainfos) > 1 or self.model.test_cfg.get('dataset') not in (
-            None,
-            self.metainfos[0]['dataset_name'],
-        ):
-            raise ValueError(f'{option} works with one head, not with those of several data sets')
+    def _reader_of_heatmaps(self) -> SampleReader:
+        """mmpose's own way, which keeps heatmaps.
+
+        Raises:
+            ValueError: It would read otherwise.
+        """
+        read_as = self.model.dataset_meta['dataset_name']
+        names = [metainfo['dataset_name'] for metainfo in self.metainfos]
+        if names != [read_as]:
+            raise ValueError(
+                f'draw_heatmap draws those of the head for {read_as!r}, but dataset asks for '
+                f"{names}: select it by the config's model.test_cfg.dataset"
+            )
+        if getattr(self._reader, 'dtype', torch.float32) != torch.float32:
+            raise ValueError("draw_heatmap needs dtype='fp32'")
+        return SampleReader(self.model, self.pipeline, self._reader.batch_size, heatmaps=True)
 
     def _call_mmpose(
         self, inputs: object, return_datasamples: bool, out_dir: Optional[str], options: dict

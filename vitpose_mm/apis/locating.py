@@ -30,12 +30,17 @@ class Locator:
         nms_thr: float = 0.3,
     ) -> None:
         for name, value in dict(bbox_thr=bbox_thr, nms_thr=nms_thr).items():
-            if not 0 <= value <= 1:
+            if not isinstance(value, (int, float)) or not 0 <= value <= 1:
                 raise ValueError(f'{name} must lie within 0 and 1, got {value!r}')
         self.finder = finder
         self.num_readings = num_readings
         self.readings_of_class = readings_of_class
         self.bbox_thr, self.nms_thr = bbox_thr, nms_thr
+
+    @property
+    def files(self) -> list[str]:
+        """Files that are read."""
+        return [self.finder.path] if isinstance(self.finder, BoxesFile) else []
 
     @property
     def batch_size(self) -> int:
@@ -51,10 +56,10 @@ class Locator:
             for frame, each in zip(usable, found):
                 boxes[frame.index] = suppress(each, self.nms_thr, self._groups(each))
         for frame in frames:
-            if isinstance(self.finder, BoxesFile) and frame.source.video is not None:
+            if self._is_by_name and frame.source.video is not None:
                 raise ValueError(
-                    f'{self.finder.path} has boxes of pictures by their image_id, but '
-                    f'{frame.source.name} is a video: give boxes for each frame by bboxes='
+                    f'{frame.source.name} is a video, the boxes are of pictures by their names: '
+                    'give boxes for each of its frames, in order, by bboxes='
                 )
             if isinstance(self.finder, (GivenBoxes, BoxesFile)):
                 given = self.finder.of(frame.source.name)  # also of those that could not be read
@@ -63,9 +68,14 @@ class Locator:
                 boxes[frame.index] = Boxes.whole(frame.image)
         return [self._assign(frame, boxes.get(frame.index, Boxes())) for frame in frames]
 
+    @property
+    def _is_by_name(self) -> bool:
+        is_given = isinstance(self.finder, GivenBoxes)
+        return isinstance(self.finder, BoxesFile) or (is_given and self.finder.is_by_name)
+
     def finish(self) -> None:
-        """Raise a ``ValueError`` if boxes were given for more frames than there were."""
-        if isinstance(self.finder, GivenBoxes):
+        """Raise a ``ValueError`` if the boxes were of other frames, or of more than there were."""
+        if isinstance(self.finder, (GivenBoxes, BoxesFile)):
             self.finder.require_used_up()
 
     def _groups(self, boxes: Boxes) -> Optional[list[str]]:
@@ -82,9 +92,8 @@ class Locator:
                 f'the boxes of {frame.source.name} do not say which classes they are of, by which '
                 f'heads are chosen ({dict(self.readings_of_class)}): name a head by dataset='
             )
-        assigned = [
-            (row, number)
-            for row, name in enumerate(boxes.classes or ())
-            for number in self.readings_of_class.get(name, ())
-        ]
+        readings = [self.readings_of_class.get(name, ()) for name in boxes.classes or ()]
+        boxes = boxes[[row for row, numbers in enumerate(readings) if numbers]]
+        readings = list(filter(None, readings))
+        assigned = [(row, number) for row, own in enumerate(readings) for number in own]
         return Located(frame, boxes, assigned)

@@ -182,9 +182,10 @@ class Outputs:
         arrays_out: File for all people as arrays, see :class:`ArraysFile`.
         image_id: Ids for ``coco_out`` by the name of a picture; by default the digits at the end of
             its stem, or else the number of the frame.
+        inputs: Files that are read, which are never overwritten.
 
     Raises:
-        ValueError: A file would have the name of an input.
+        ValueError: A file would have the name of an input, or two pictures the same id.
         OSError: Something cannot be written.
     """
 
@@ -195,16 +196,21 @@ class Outputs:
         coco_out: Optional[str] = None,
         arrays_out: Optional[str] = None,
         image_id: Callable[[str], Optional[int]] = image_id_of,
+        inputs: Iterable[str] = (),
     ) -> None:
         self.vis_out_dir = Path(vis_out_dir) if vis_out_dir else None
         self.pred_out_dir = Path(pred_out_dir) if pred_out_dir else None
         self.image_id = image_id
         self._used: set[Path] = set()
-        self._inputs: set[str] = set()
+        self._inputs = set(map(place_of, inputs))
+        self._names_by_id: dict[int, str] = {}
+        self._ids_of_videos: list[range] = []
         self._source: Optional[Source] = None
         self._video: Optional[VideoWriter] = None
         self._frames: Optional[JsonList] = None
         self._coco = self._arrays = None
+        for path in filter(None, (coco_out, arrays_out)):
+            self._require_no_input(path)
         if arrays_out:
             self._arrays = ArraysFile(arrays_out)
         try:
@@ -214,10 +220,6 @@ class Outputs:
             if self._arrays is not None:
                 self._arrays.discard()
             raise
-
-    def protect(self, paths: Iterable[str]) -> None:
-        """Name inputs, which are never overwritten; any is safe anyway once its turn has come."""
-        self._inputs.update(map(place_of, paths))
 
     def write(
         self, estimated: Estimated, people: Sequence[list[dict]], drawn: Optional[np.ndarray]
@@ -298,25 +300,52 @@ class Outputs:
             number += 1
             path = folder / f'{stem}_{number}{suffix}'
         self._used.add(path)
-        is_input = path.exists() and os.path.exists(source.name) and path.samefile(source.name)
-        if is_input or (self._inputs and place_of(path) in self._inputs):
-            raise ValueError(f'{path} is an input and would be overwritten: name another folder')
+        self._require_no_input(path)
+        # inputs of iterators are known only now
+        if path.exists() and os.path.exists(source.name) and path.samefile(source.name):
+            raise ValueError(f'{path} is an input and would be overwritten: name another place')
         return path
+
+    def _require_no_input(self, path: Union[str, Path]) -> None:
+        if self._inputs and place_of(path) in self._inputs:
+            raise ValueError(f'{path} is an input and would be overwritten: name another place')
 
     def _coco_results(self, estimated: Estimated) -> Iterator[dict]:
         frame, boxes = estimated.frame, estimated.boxes
-        image_id = None if frame.source.video is not None else self.image_id(frame.source.name)
+        image_id = self._claim_id(frame)
         for poses in estimated.poses:
             for row, keypoints, scores in zip(poses.rows, poses.keypoints, poses.scores):
                 left, top, right, bottom = boxes.xyxy[row].tolist()
                 yield dict(
-                    image_id=frame.index if image_id is None else image_id,
+                    image_id=image_id,
                     category_id=1,
                     keypoints=np.column_stack([keypoints, scores]).ravel().tolist(),
                     # as mmpose's CocoMetric with its default score_mode
                     score=pose_score(float(boxes.scores[row]), scores),
                     bbox=[left, top, right - left, bottom - top],
                 )
+
+    def _claim_id(self, frame: Frame) -> int:
+        """The id of a frame, which is no other's."""
+        name, of_picture = frame.source.name, frame.source.video is None
+        image_id = self.image_id(name) if of_picture else None
+        image_id = frame.index if image_id is None else image_id
+        other = self._names_by_id.get(image_id)
+        if of_picture:
+            if any(image_id in ids for ids in self._ids_of_videos):
+                other = 'a frame of a video'
+            self._names_by_id[image_id] = name
+        else:
+            first = image_id - frame.number
+            if frame.number == 0 or not self._ids_of_videos:
+                self._ids_of_videos.append(range(0))
+            self._ids_of_videos[-1] = range(first, image_id + 1)
+        if other is not None:
+            raise ValueError(
+                f'{name} and {other} have the same image_id {image_id} in coco_out: say ids by '
+                'image_id=, or run them apart'
+            )
+        return image_id
 
     def _finish_video(self) -> None:
         files, self._video, self._frames = (self._video, self._frames), None, None

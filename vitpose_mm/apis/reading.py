@@ -101,6 +101,7 @@ def readings_of(
     fits = (
         len(placing) == len(cropping) == 1
         and all(isinstance(step, known) for step in steps)
+        and all(reads_as_usual(step) for step in steps)
         and isinstance(model.data_preprocessor, ImgDataPreprocessor)
         and model.test_cfg.get('flip_mode', 'heatmap') == 'heatmap'
         and model.test_cfg.get('output_keypoint_indices') is None
@@ -129,6 +130,27 @@ def readings_of(
         shift = test_cfg.get('shift_heatmap', False)
         readings.append(Reading(name, metainfo, head, decoder, geometry, shift, expert))
     return readings
+
+
+def reads_as_usual(step: object) -> bool:
+    """Whether a transform that loads images gives uint8 in three channels."""
+    kind, floats = getattr(step, 'color_type', 'color'), getattr(step, 'to_float32', False)
+    return kind == 'color' and not floats
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A batch that the device may still be working on.
+
+    Attributes:
+        people: B people.
+        results: (B, K, 3) on the host: keypoints in input px and scores.
+        done: When the results are there; None if they are.
+    """
+
+    people: Sequence[Person]
+    results: Tensor
+    done: Optional[torch.cuda.Event]
 
 
 class BatchReader:
@@ -189,7 +211,7 @@ class BatchReader:
             return
         source = image
         if self.crops_on_device:
-            source = torch.from_numpy(image).to(self.device, non_blocking=True)
+            source = self._upload(image)
         # a piece at a time, so that a crowd does not lie in memory all at once
         step = self.batch_size  # which may shrink in between
         for start in range(0, len(assigned), step):
@@ -200,7 +222,7 @@ class BatchReader:
                 places = geometry.place(boxes.xyxy[[piece[i][0] for i in chosen]])
                 matrices = geometry.matrices(*places)
                 if self.crops_on_device:
-                    matrices = torch.from_numpy(matrices).to(self.device, non_blocking=True)
+                    matrices = self._upload(matrices)
                     crops = crop_on_device(source, matrices, geometry.input_wh)
                 else:
                     crops = crop_on_host(source, matrices, geometry.input_wh)
@@ -209,23 +231,25 @@ class BatchReader:
             yield from people
 
     @torch.inference_mode()
-    def launch(self, people: Sequence[Person]) -> list[tuple[Person, Tensor]]:
-        """Read people; on a GPU without waiting for it.
-
-        Returns:
-            Each with (K, 3): keypoints in input px and scores, to be given to :meth:`collect`.
-        """
-        return list(zip(people, halving_batches(self._read, people, self)))
-
-    def collect(self, launched: Sequence[tuple[Person, Tensor]]) -> list[Pose]:
-        """Keypoints of people in image px, on the host."""
-        if not launched:
-            return []
-        people, rows = zip(*launched)
-        longest = max(len(row) for row in rows)
+    def launch(self, people: Sequence[Person]) -> 'Launched':
+        """Read people; on a GPU without waiting for it."""
+        rows = halving_batches(self._read, people, self)
+        longest = max(map(len, rows))
         if any(len(row) < longest for row in rows):
             rows = [nn.functional.pad(row, (0, 0, 0, longest - len(row))) for row in rows]
-        results = torch.stack(rows).cpu().numpy()  # one transfer
+        # one transfer, which the GPU does before the next batch
+        results = torch.stack(rows).to('cpu', non_blocking=True)
+        done = None
+        if self.device.type == 'cuda':
+            done = torch.cuda.Event()
+            done.record()
+        return Launched(people, results, done)
+
+    def collect(self, launched: 'Launched') -> list[Pose]:
+        """Keypoints of people in image px, on the host."""
+        if launched.done is not None:
+            launched.done.synchronize()
+        people, results = launched.people, launched.results.numpy()
         keypoints = results[..., :2].copy()
         for number, chosen in rows_by_number([person.reading for person in people]).items():
             centers = np.stack([people[i].center for i in chosen])
@@ -264,6 +288,13 @@ class BatchReader:
                     results[row] = values
         return results
 
+    def _upload(self, array: np.ndarray) -> Tensor:
+        """A tensor on the device; a GPU is not waited for."""
+        tensor = torch.from_numpy(array)
+        if self.device.type == 'cuda':
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def _keypoints(
         self, features: tuple[Tensor, ...], number: int, rows: list[int], batch_size: int
     ) -> Tensor:
@@ -271,7 +302,7 @@ class BatchReader:
         reading = self.readings[number]
         if len(rows) < batch_size:
             both = rows + [row + batch_size for row in rows] if self.flip_test else rows
-            chosen = torch.tensor(both, device=self.device)
+            chosen = self._upload(np.array(both))
             features = tuple(each[chosen] for each in features)
         heatmaps = self._heads[number](features)
         if self.flip_test:
@@ -311,7 +342,9 @@ class SampleReader:
         self.heatmaps = heatmaps
         self.pipeline = pipeline
         self.batch_size = batch_size
-        self.num_keypoints = [model.dataset_meta['num_keypoints']]
+        chosen = model.test_cfg.get('output_keypoint_indices')
+        count = model.dataset_meta['num_keypoints'] if chosen is None else len(chosen)
+        self.num_keypoints = [count]
         self.device = next(model.parameters()).device
 
     def prepare(
@@ -335,7 +368,7 @@ class SampleReader:
             Pose(
                 sample.pred_instances.keypoints[0],
                 sample.pred_instances.keypoint_scores[0],
-                sample if self.heatmaps else None,
+                sample,
             )
             for sample in launched
         ]

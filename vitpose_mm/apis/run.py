@@ -2,12 +2,14 @@
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Optional, Union
 
 import cv2
 import numpy as np
+import torch
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from mmpose.evaluation.functional import nearby_joints_nms
@@ -70,27 +72,37 @@ class Run:
         self.draws = bool(self.return_vis or vis_out_dir or drawing.get('show'))
         self.shows = bool(drawing.get('show'))
         self.drawer = Drawer(visualizer, self.metainfos, **drawing)
+        self._failed = False
+        self.vis_out_dir, self.writing = vis_out_dir, writing
         if writing.get('coco_out') and len(self.metainfos) > 1:
             names = [metainfo['dataset_name'] for metainfo in self.metainfos]
             raise ValueError(f'coco_out holds one kind of keypoints, not those of {names}')
-        self.outputs = Outputs(vis_out_dir, **writing)
 
     def results(
         self, inputs: Inputs, locator: Locator, batch_size: Optional[int], show_progress: bool
     ) -> Iterator[dict]:
         """Results of all frames, in order; see ``ViTPoseInferencer.__call__``."""
-        self.outputs.protect(inputs.files)
         prompt = inputs.live or batch_size is not None
-        frames = ReadAhead(inputs)
-        chunks = map(locator.locate, in_chunks(frames, batch_size or locator.batch_size, prompt))
-        if self.reader.device.type != 'cpu':
-            # beside the pose model; on the CPU both would only fight for the cores
-            chunks = ReadAhead(chunks, size_of_chunk)
-        line = ProgressLine(inputs.num_items, disable=not show_progress)
-        writer = ThreadPoolExecutor(1, 'draw and write')
-        waiting: deque[Future] = deque()
         num_frames, errors = 0, []
-        try:
+        waiting: deque[Future] = deque()
+        with ExitStack() as stack:  # each is closed, whatever happens to the others
+            files = [*inputs.files, *locator.files]
+            self.outputs = Outputs(self.vis_out_dir, **self.writing, inputs=files)
+            stack.callback(self.outputs.close)
+            writer = ThreadPoolExecutor(1, 'draw and write')
+            stack.callback(writer.shutdown)  # after what has been handed to it
+            line = ProgressLine(inputs.num_items, disable=not show_progress)
+            stack.callback(line.close)
+            on_cpu = self.reader.device.type == 'cpu'
+            # what runs beside a network on the CPU takes its cores away
+            frames = iter(inputs) if on_cpu and not inputs.live else ReadAhead(inputs)
+            stack.callback(frames.close)
+            chunks = in_chunks(frames, batch_size or locator.batch_size, inputs.live)
+            if on_cpu:
+                chunks = map(locator.locate, chunks)
+            else:
+                chunks = ReadAhead(map(beside(locator.locate), chunks), size_of_chunk)
+                stack.callback(chunks.close)
             for estimated in estimate(chunks, self.reader, self.draws, prompt):
                 frame = estimated.frame
                 num_frames += 1
@@ -108,13 +120,6 @@ class Run:
                 yield waiting.popleft().result()
             if not self.drawer.stopped:
                 locator.finish()
-        finally:
-            if isinstance(chunks, ReadAhead):
-                chunks.close()
-            frames.close()
-            writer.shutdown()  # after what has been handed to it
-            line.close()
-            self.outputs.close()
         if errors and len(errors) == num_frames:
             raise ImageError(f'none of {num_frames} pictures could be read. The first: {errors[0]}')
 
@@ -134,6 +139,15 @@ class Run:
             self.follower.follow(estimated)
 
     def _finish(self, estimated: Estimated) -> dict:
+        if self._failed:
+            raise RuntimeError('a frame before could not be written')
+        try:
+            return self._write(estimated)
+        except BaseException:
+            self._failed = True  # files end here, without what waits behind
+            raise
+
+    def _write(self, estimated: Estimated) -> dict:
         frame = estimated.frame
         samples = [self._sample(estimated, number) for number in range(len(self.metainfos))]
         people = [self._people(sample) for sample in samples]
@@ -151,7 +165,7 @@ class Run:
             result['predictions'] = samples
         if not self.merge_results:
             result['predictions'] = [
-                (sample[row : row + 1] if self.return_datasamples else [person])
+                only_person(sample, row) if self.return_datasamples else [person]
                 for sample, each in zip(samples, people)
                 for row, person in enumerate(each)
             ]
@@ -182,8 +196,11 @@ class Run:
             dataset_name=self.metainfos[number]['dataset_name'],
         )
         sample = PoseDataSample(metainfo=metainfo, pred_instances=instances)
-        if poses.samples:
+        if poses.samples and 'pred_fields' in poses.samples[0]:
             sample.pred_fields = merge_data_samples(poses.samples).pred_fields
+        if poses.samples:  # heads of mmpose may tell more than scores
+            visible = [each.pred_instances.keypoints_visible for each in poses.samples]
+            instances.keypoints_visible = np.concatenate(visible)
         return sample
 
     def _people(self, sample: PoseDataSample) -> list[dict]:
@@ -217,10 +234,15 @@ class Follower:
     def _begin(self) -> None:
         # poses of several heads cannot be compared, boxes can
         sigmas = self.metainfos[0]['sigmas'] if len(self.metainfos) == 1 else None
-        self._tracker = Tracker(sigmas, **self._tracking)
-        self._smoothers = [
-            OneEuroSmoother(**self._smoothing) for _ in self.metainfos if self._smooths
-        ]
+        try:
+            self._tracker = Tracker(sigmas, **self._tracking)
+            self._smoothers = [
+                OneEuroSmoother(**self._smoothing) for _ in self.metainfos if self._smooths
+            ]
+        except TypeError as error:
+            raise ValueError(
+                f'tracking={self._tracking} or smoothing={self._smoothing} does not fit: {error}'
+            ) from error
         self._classes: dict[str, int] = {}
 
     def follow(self, estimated: Estimated) -> None:
@@ -231,14 +253,22 @@ class Follower:
             self._video = video
             self._begin()
         seconds = frame.index / PICTURE_RATE if frame.seconds is None else frame.seconds
+        # without those whose poses were suppressed
+        kept = np.unique(np.concatenate([poses.rows for poses in estimated.poses]))
         keypoints = scores = None
-        if len(self.metainfos) == 1 and len(estimated.poses[0].rows) == len(boxes):
-            keypoints, scores = estimated.poses[0].keypoints, estimated.poses[0].scores
+        if len(self.metainfos) == 1:
+            order = np.argsort(estimated.poses[0].rows)
+            keypoints = estimated.poses[0].keypoints[order]
+            scores = estimated.poses[0].scores[order]
         classes = None
         if boxes.classes is not None:
-            numbers = [self._classes.setdefault(each, len(self._classes)) for each in boxes.classes]
+            names = [boxes.classes[row] for row in kept]
+            numbers = [self._classes.setdefault(each, len(self._classes)) for each in names]
             classes = np.array(numbers, np.int64)
-        estimated.ids = self._tracker.update(boxes.xyxy, keypoints, scores, seconds, classes)
+        estimated.ids = np.full(len(boxes), -1)
+        estimated.ids[kept] = self._tracker.update(
+            boxes.xyxy[kept], keypoints, scores, seconds, classes
+        )
         for poses, smoother in zip(estimated.poses, self._smoothers):
             ids, own = estimated.ids[poses.rows], boxes.xyxy[poses.rows]
             poses.keypoints = smoother.update(ids, poses.keypoints, own, seconds)
@@ -252,7 +282,29 @@ def distinct_poses(poses: Poses, box_scores: np.ndarray) -> list[int]:
         dict(keypoints=keypoints, score=box_scores[row])
         for keypoints, row in zip(poses.keypoints, poses.rows)
     ]
-    return nearby_joints_nms(people, num_nearby_joints_thr=poses.keypoints.shape[1] // 3)
+    kept = nearby_joints_nms(
+        people,
+        num_nearby_joints_thr=poses.keypoints.shape[1] // 3,
+        max_dets=len(people),  # mmpose's default would leave 30
+    )
+    return sorted(kept)
+
+
+def only_person(sample: PoseDataSample, row: int) -> PoseDataSample:
+    """One of the people of a sample, without heatmaps, which are of all."""
+    instances = sample.pred_instances[row : row + 1]
+    return PoseDataSample(metainfo=sample.metainfo, pred_instances=instances)
+
+
+def beside(function: Callable) -> Callable:
+    """A function whose work for the GPU does not queue up behind that of other threads."""
+    stream = torch.cuda.Stream()
+
+    def run(*arguments: object) -> object:
+        with torch.cuda.stream(stream):
+            return function(*arguments)
+
+    return run
 
 
 def size_of_chunk(chunk: Sequence[Located]) -> int:

@@ -184,6 +184,7 @@ def predict(arguments: argparse.Namespace) -> int:
             radius=arguments.radius,
             thickness=arguments.thickness,
             draw_bbox=arguments.draw_boxes,
+            show=False,
             **options,
         )
         try:

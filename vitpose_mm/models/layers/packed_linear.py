@@ -49,6 +49,13 @@ class PackedLinear(nn.Linear):
         suits = weight.dtype == torch.float32 and weight.device.type == 'cpu'
         self._packed = torch.ops.mkldnn._reorder_linear_weight(weight) if suits else None
 
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_packed': None}  # which can be neither copied nor pickled
+
+    def __setstate__(self, state: dict) -> None:
+        super().__setstate__(state)
+        self._pack()
+
     def _apply(self, *arguments: object, **options: object) -> 'PackedLinear':
         super()._apply(*arguments, **options)
         self._pack()
