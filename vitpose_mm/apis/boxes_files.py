@@ -138,6 +138,10 @@ def write_boxes(
     ids, missing = existing_images(image_ids_of(images, annotations))
     problems = [f'image {path} is missing.' for path in missing]
     num_boxes = 0
+    if Path(out).is_dir():
+        raise ValueError(f'{out} is a folder, wanted is the name of a file')
+    if os.path.realpath(out) in map(os.path.realpath, ids):
+        raise ValueError(f'{out} is one of the pictures and would be overwritten')
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with written_whole(out) as partial:
         boxes = JsonList(partial)

@@ -101,7 +101,9 @@ class Run:
             if on_cpu:
                 chunks = map(locator.locate, chunks)
             else:
-                chunks = ReadAhead(map(beside(locator.locate), chunks), size_of_chunk)
+                is_cuda = self.reader.device.type == 'cuda'
+                locate = beside(locator.locate) if is_cuda else locator.locate
+                chunks = ReadAhead(map(locate, chunks), size_of_chunk)
                 stack.callback(chunks.close)
             for estimated in estimate(chunks, self.reader, self.draws, prompt):
                 frame = estimated.frame

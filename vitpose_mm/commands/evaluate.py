@@ -96,6 +96,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             {name: value for name, value in chosen.items() if value is not None},
             arguments.results,
         )
+        print(format_report(result.report()))
         write_json(result.report(), arguments.out)
     except ImageError as error:
         print(error)
@@ -105,5 +106,4 @@ def evaluate(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(error)
         return 1
-    print(format_report(result.report()))
     return report_problems(result.problems)

@@ -114,6 +114,7 @@ def build_inferencer(arguments: argparse.Namespace, **options: object) -> object
     Raises:
         ValueError: A file is missing, or an option does not fit.
     """
+    import torch
     from mmengine.config import DictAction
 
     from vitpose_mm.apis import ViTPoseInferencer
@@ -123,6 +124,13 @@ def build_inferencer(arguments: argparse.Namespace, **options: object) -> object
     parser = argparse.ArgumentParser()  # mmengine's action cannot be named where it may be missing
     parser.add_argument('entries', nargs='*', action=DictAction, default={})
     changes = parser.parse_args(arguments.cfg_options or []).entries
+    if arguments.device is not None:
+        try:
+            torch.device(arguments.device)
+        except RuntimeError as error:
+            raise ValueError(
+                f'--device must be such as cpu, cuda or cuda:1, got {arguments.device!r}'
+            ) from error
     if arguments.no_flip_test:
         changes['model.test_cfg.flip_test'] = False
     cfg = load_config(arguments.pose, cfg_options=changes)
@@ -153,6 +161,9 @@ def predict(arguments: argparse.Namespace) -> int:
     options: dict = {'bbox_thr': arguments.bbox_thr, 'nms_thr': arguments.nms_thr}
     start, num_frames, num_people, num_failed = time.monotonic(), 0, 0, 0
     try:
+        for name in ('det_weights', 'classes'):
+            if arguments.det is None and getattr(arguments, name) is not None:
+                raise ValueError(f'--{name.replace("_", "-")} needs --det')
         ids_by_name = None
         if arguments.annotations is not None:
             annotations = read_annotation_file(arguments.annotations)
