@@ -98,10 +98,10 @@ def make_inputs(photos: list[Path], folder: Path) -> dict[tuple[str, int], tuple
     for what, long_side, counts in ((SMALL, 480, (16, 8, 4)), (LARGE, 4000, (8, 4, 4))):
         for number, photo in enumerate(photos[:16]):
             image = resized(photo, long_side)[: int(long_side * 0.75)]
-            if what == LARGE:  # what a camera's sensor adds, without which files would be small
-                noise = rng.normal(0, 4, image.shape).astype(np.int16)
+            if what == LARGE:  # what a sensor adds; files get the size of photos
+                noise = rng.normal(0, 6, image.shape).astype(np.int16)
                 image = (image + noise).clip(0, 255).astype(np.uint8)
-            quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
+            quality = [cv2.IMWRITE_JPEG_QUALITY, 95]
             cv2.imwrite(str(folder / f'{long_side}_{number}.jpg'), image, quality)
         for people, count in zip(PEOPLE, counts):
             paths = [folder / f'{long_side}_{number}.jpg' for number in range(count)]
