@@ -28,6 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--annotations', required=True, help='COCO-style file with keypoints')
     parser.add_argument('--images', required=True, help='folder of its images')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch')
+    parser.add_argument('--dtype', default='fp32', help='of our network; the other is in float32')
     parser.add_argument('--device', default='cpu', help='where both run')
     parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
     return parser.parse_args()
@@ -62,7 +63,10 @@ def main() -> None:
             boxes[annotation['image_id']].append(annotation['bbox'])
     paths = {i: f'{args.images}/{annotated.imgs[i]["file_name"]}' for i in boxes}
 
-    inferencer = ViTPoseInferencer(Config.fromfile(args.config), args.weights, args.device)
+    inferencer = ViTPoseInferencer(
+        Config.fromfile(args.config), args.weights, args.device, dtype=args.dtype,
+        det_model='whole_image',
+    )  # fmt: skip
     results = inferencer(
         list(paths.values()), bboxes=list(boxes.values()), bbox_format='xywh',
         return_datasamples=True,
@@ -90,7 +94,9 @@ def main() -> None:
         'AP, mmpose': average_precision(annotated, theirs),
     }
     machine = describe_machine()
-    settings = dict(config=args.config, device=args.device, threads=args.threads)
+    settings = dict(
+        config=args.config, device=args.device, threads=args.threads, dtype_of_ours=args.dtype
+    )
     content = dict(
         title='ViTPoseInferencer against inference_topdown', figures=figures, settings=settings,
         machine=machine,
