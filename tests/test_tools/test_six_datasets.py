@@ -27,6 +27,7 @@ OPTIONS = [
     *('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.num_workers=0'),
     *('train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0'),
     *('val_dataloader.persistent_workers=False', 'randomness.seed=0'),
+    'model.test_cfg.flip_test=False',
 ]
 NUM_BOXES = 16  # of the detector's 118
 # Data set, metric and number of people, also where the detector's boxes are evaluated.
