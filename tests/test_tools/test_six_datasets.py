@@ -22,13 +22,21 @@ CONFIG = (
     ROOT / 'configs/multi_dataset/vitpose_plus_small_classic_8xb128-210e_six-datasets-256x192.py'
 )
 OPTIONS = [
-    *('model.backbone.arch=tiny', 'model.head.shared.in_channels=192'),
     'model.head.shared.deconv_out_channels=(8,8)',
     *('train_cfg.max_epochs=1', 'train_cfg.val_interval=1', 'train_dataloader.num_workers=0'),
     *('train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0'),
     *('val_dataloader.persistent_workers=False', 'randomness.seed=0'),
     'model.test_cfg.flip_test=False',
 ]
+SMALLER = f"""_base_ = ['{CONFIG}']
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dim=64, depth=2, num_heads=2),
+        part_features=16,
+    ),
+    head=dict(shared=dict(in_channels=64)),
+)
+"""
 NUM_BOXES = 16  # of the detector's 118
 # Data set, metric and number of people, also where the detector's boxes are evaluated.
 TABLE = {
@@ -100,13 +108,15 @@ def logs(tmp_path_factory) -> dict[str, str]:
         pytest.skip('needs the development folder ../shared/data')
     work = tmp_path_factory.mktemp('six')
     lay_out(samples, work / 'data', work)
-    command = ['mim', 'train', 'vitpose_mm', CONFIG, '--gpus', '0', '--work-dir', work / 'mim']
+    config = work / 'smaller.py'
+    config.write_text(SMALLER)
+    command = ['mim', 'train', 'vitpose_mm', config, '--gpus', '0', '--work-dir', work / 'mim']
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(work)
         by_mim = start(*command, '--cfg-options', *OPTIONS, 'train_dataloader.batch_size=8')
         by_two = start_distributed(
             'dist_train.sh',
-            CONFIG,
+            config,
             2,
             *('--work-dir', work / 'two', '--cfg-options', *OPTIONS),
             'train_dataloader.batch_size=4',
