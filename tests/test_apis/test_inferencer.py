@@ -393,6 +393,15 @@ def test_an_exception_of_the_users_generator_comes_after_the_results_before(infe
 # --- several heads ---
 
 
+class LoadedDetector(FakeDetector):
+    """Takes the arguments of a real one, and chooses classes as that does."""
+
+    choose = Detector.choose
+
+    def __init__(self, *_: object) -> None:
+        super().__init__()
+
+
 @pytest.fixture(scope='module')
 def several(tmp_path_factory) -> tuple:
     cfg = several_heads()
@@ -465,17 +474,11 @@ def test_heads_by_the_detectors_classes(several, dataset):
 def test_the_classes_to_find_follow_from_the_heads(several, monkeypatch, dataset, classes, found):
     cfg, weights = several
 
-    class Loaded(FakeDetector):
-        def __init__(self, *_):
-            super().__init__()
-
-        choose = Detector.choose
-
-    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', Loaded)
+    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', LoadedDetector)
     made = ViTPoseInferencer(
         cfg, weights, 'cpu', det_model='any', det_cat_ids=classes, dataset=dataset
     )
-    assert [Loaded.class_names[label] for label in made.detector.labels] == found
+    assert [LoadedDetector.class_names[label] for label in made.detector.labels] == found
 
 
 @pytest.mark.parametrize(
@@ -493,13 +496,7 @@ def test_classes_without_head_or_heads_without_class(
 ):
     cfg, weights = several
 
-    class Loaded(FakeDetector):
-        def __init__(self, *_):
-            super().__init__()
-
-        choose = Detector.choose
-
-    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', Loaded)
+    monkeypatch.setattr('vitpose_mm.apis.inferencer.Detector', LoadedDetector)
     with pytest.raises(ValueError, match=message):
         ViTPoseInferencer(
             cfg, weights, 'cpu', det_model='any', det_cat_ids=classes, dataset=dataset

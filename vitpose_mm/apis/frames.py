@@ -23,9 +23,10 @@ READ_AHEAD_BYTES = 256 << 20
 READ_AHEAD_FRAMES = 32
 JOIN_SECONDS = 2.0  # for a thread that may wait for a camera
 STREAMS = ('rtsp://', 'rtmp://', 'udp://', 'tcp://')
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 # what Python tells of other suffixes depends on the machine's /etc/mime.types
 KINDS = {
-    **dict.fromkeys(('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff'), 'image'),
+    **dict.fromkeys(PICTURE_SUFFIXES, 'image'),
     **dict.fromkeys(('.mp4', '.mov', '.mkv', '.avi', '.m4v', '.webm', '.mpg', '.mpeg'), 'video'),
     **dict.fromkeys(('.wmv', '.flv', '.ts', '.mts', '.m2ts', '.3gp'), 'video'),
 }

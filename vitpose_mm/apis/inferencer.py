@@ -23,8 +23,8 @@ from .reading import BatchReader, SampleReader, readings_of
 from .run import Run
 
 WHOLE_IMAGE = ('whole_image', 'whole-image')
-# COCO's mammals, which AP-10K has, too
 ANIMAL_DATASETS = ('ap10k', 'apt36k', 'animalpose')
+# COCO's mammals, which AP-10K has, too
 ANIMALS = ('cat', 'dog', 'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe')
 BY_CLASS = {'person': 'coco', **dict.fromkeys(ANIMALS, 'ap10k')}
 
@@ -330,9 +330,8 @@ class ViTPoseInferencer(Pose2DInferencer):
         inputs = Inputs(inputs, self.num_readers, in_bursts=on_cpu)
         locator = self._locator(inputs, **locating)
         reader = self._reader
-        if drawing.pop('draw_heatmap', False):
+        if drawing.get('draw_heatmap'):
             reader = self._reader_of_heatmaps()
-            drawing['draw_heatmap'] = True
         run = Run(
             reader, self.metainfos, self.visualizer, reading, drawing, writing, return_datasamples
         )

@@ -20,10 +20,8 @@ from vitpose_mm.files import written_whole
 
 from .boxes import image_id_of
 from .estimation import Estimated, Poses
-from .frames import Frame, Source, camera_of
+from .frames import PICTURE_SUFFIXES, Frame, Source, camera_of
 from .videos import VIDEO_SUFFIXES, VideoWriter
-
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff')
 
 
 class GrowingFile:

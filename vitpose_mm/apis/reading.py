@@ -231,7 +231,7 @@ class BatchReader:
             yield from people
 
     @torch.inference_mode()
-    def launch(self, people: Sequence[Person]) -> 'Launched':
+    def launch(self, people: Sequence[Person]) -> Launched:
         """Read people; on a GPU without waiting for it."""
         rows = halving_batches(self._read, people, self)
         longest = max(map(len, rows))
@@ -245,7 +245,7 @@ class BatchReader:
             done.record()
         return Launched(people, results, done)
 
-    def collect(self, launched: 'Launched') -> list[Pose]:
+    def collect(self, launched: Launched) -> list[Pose]:
         """Keypoints of people in image px, on the host."""
         if launched.done is not None:
             launched.done.synchronize()
@@ -351,7 +351,6 @@ class SampleReader:
         self, image: np.ndarray, name: str, boxes: Boxes, assigned: Sequence[tuple[int, int]]
     ) -> Iterator[dict]:
         for row, _ in assigned:
-            # transforms may write into what they get
             person = dict(img=image, img_path=name, **self.model.dataset_meta)
             person.update(bbox=boxes.xyxy[[row]], bbox_score=boxes.scores[[row]])
             yield self.pipeline(person)
