@@ -3,6 +3,8 @@
 import argparse
 from typing import Optional, Union
 
+from . import saying_errors
+
 EXAMPLES = """examples (DET and DET_W are config and weights of a detector of mmdet):
   # boxes for the evaluation on COCO val2017
   vitpose-mm detect-persons val2017/ --det DET --det-weights DET_W \\
@@ -78,6 +80,7 @@ def positive(text: str) -> int:
     return number
 
 
+@saying_errors
 def detect_persons(arguments: argparse.Namespace) -> int:
     import os
     import time
@@ -86,37 +89,27 @@ def detect_persons(arguments: argparse.Namespace) -> int:
 
     from vitpose_mm.apis import boxes_files
     from vitpose_mm.apis.detector import Detector
-    from vitpose_mm.datasets.loading import ImageError
 
     start = time.monotonic()
     device = arguments.device or get_device()
-    try:
-        boxes_files.require_weights(arguments.det, arguments.det_weights, '--det-weights')
-        annotations = None
-        if arguments.annotations is not None:
-            annotations = boxes_files.read_annotation_file(arguments.annotations)
-        batch_size = arguments.batch_size or (1 if device == 'cpu' else 8)
-        detector = Detector(arguments.det, arguments.det_weights, None, device, batch_size)
-        detector.choose(chosen_classes(arguments.classes, detector.class_names))
-        threshold = arguments.bbox_thr
-        written = boxes_files.write_boxes(
-            arguments.images,
-            detector,
-            arguments.out,
-            annotations,
-            boxes_files.DEFAULT_THRESHOLD if threshold is None else threshold,
-            arguments.nms_thr,
-            num_readers=min(8, max(1, (os.cpu_count() or 1) // 2)),
-            show_progress=True,
-        )
-    except ImageError as error:
-        print(error)
-        return 1
-    except ValueError as error:
-        arguments.parser.error(str(error))
-    except OSError as error:
-        print(error)
-        return 1
+    boxes_files.require_weights(arguments.det, arguments.det_weights, '--det-weights')
+    annotations = None
+    if arguments.annotations is not None:
+        annotations = boxes_files.read_annotation_file(arguments.annotations)
+    batch_size = arguments.batch_size or (1 if device == 'cpu' else 8)
+    detector = Detector(arguments.det, arguments.det_weights, None, device, batch_size)
+    detector.choose(chosen_classes(arguments.classes, detector.class_names))
+    threshold = arguments.bbox_thr
+    written = boxes_files.write_boxes(
+        arguments.images,
+        detector,
+        arguments.out,
+        annotations,
+        boxes_files.DEFAULT_THRESHOLD if threshold is None else threshold,
+        arguments.nms_thr,
+        num_readers=min(8, max(1, (os.cpu_count() or 1) // 2)),
+        show_progress=True,
+    )
     print(
         f'{written.num_images} images, {written.num_boxes} boxes in {arguments.out}, '
         f'{time.monotonic() - start:.1f} s with loading.'

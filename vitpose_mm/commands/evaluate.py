@@ -2,6 +2,7 @@
 
 import argparse
 
+from . import saying_errors
 from .detect_persons import add_box_options, report_problems
 from .predict import add_model_options, build_inferencer
 
@@ -65,45 +66,36 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(run=evaluate, parser=parser)
 
 
+@saying_errors
 def evaluate(arguments: argparse.Namespace) -> int:
     from vitpose_mm.apis import boxes_files, evaluation
-    from vitpose_mm.datasets.loading import ImageError
     from vitpose_mm.report import format_report, write_json
 
-    try:
-        if arguments.det is not None:
-            boxes_files.require_weights(arguments.det, arguments.det_weights, '--det-weights')
-        elif arguments.det_weights is not None:
-            raise ValueError(f'--det-weights {arguments.det_weights} needs --det')
-        annotations = boxes_files.read_annotation_file(arguments.annotations)
-        inferencer = build_inferencer(
-            arguments,
-            det_model=arguments.det or 'whole_image',
-            det_weights=arguments.det_weights,
-            show_progress=True,
-        )
-        chosen = dict(
-            score_mode=arguments.score_mode, nms_mode=arguments.nms, nms_thr=arguments.oks_thr
-        )
-        result = evaluation.evaluate(
-            inferencer,
-            annotations,
-            arguments.images,
-            arguments.boxes,
-            arguments.gt_boxes,
-            arguments.bbox_thr,
-            arguments.nms_thr,
-            {name: value for name, value in chosen.items() if value is not None},
-            arguments.results,
-        )
-        print(format_report(result.report()))
-        write_json(result.report(), arguments.out)
-    except ImageError as error:
-        print(error)
-        return 1
-    except ValueError as error:
-        arguments.parser.error(str(error))
-    except OSError as error:
-        print(error)
-        return 1
+    if arguments.det is not None:
+        boxes_files.require_weights(arguments.det, arguments.det_weights, '--det-weights')
+    elif arguments.det_weights is not None:
+        raise ValueError(f'--det-weights {arguments.det_weights} needs --det')
+    annotations = boxes_files.read_annotation_file(arguments.annotations)
+    inferencer = build_inferencer(
+        arguments,
+        det_model=arguments.det or 'whole_image',
+        det_weights=arguments.det_weights,
+        show_progress=True,
+    )
+    chosen = dict(
+        score_mode=arguments.score_mode, nms_mode=arguments.nms, nms_thr=arguments.oks_thr
+    )
+    result = evaluation.evaluate(
+        inferencer,
+        annotations,
+        arguments.images,
+        arguments.boxes,
+        arguments.gt_boxes,
+        arguments.bbox_thr,
+        arguments.nms_thr,
+        {name: value for name, value in chosen.items() if value is not None},
+        arguments.results,
+    )
+    print(format_report(result.report()))
+    write_json(result.report(), arguments.out)
     return report_problems(result.problems)

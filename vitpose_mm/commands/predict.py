@@ -3,6 +3,8 @@
 import argparse
 import time
 
+from . import saying_errors
+
 EXAMPLES = """examples (CONFIG and W are of the pose model, DET and DET_W of a detector of mmdet):
   # people that the detector finds; pictures with skeletons and JSON go to out/
   vitpose-mm predict photos/ --pose CONFIG --weights W --det DET --det-weights DET_W --out out
@@ -150,71 +152,62 @@ def build_inferencer(arguments: argparse.Namespace, **options: object) -> object
     )
 
 
+@saying_errors
 def predict(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from vitpose_mm.apis import BoxesFile
     from vitpose_mm.apis.boxes_files import read_annotation_file
-    from vitpose_mm.datasets.loading import ImageError
 
     out = Path(arguments.out)
     options: dict = {'bbox_thr': arguments.bbox_thr, 'nms_thr': arguments.nms_thr}
     start, num_frames, num_people, num_failed = time.monotonic(), 0, 0, 0
+    for name in ('det_weights', 'classes'):
+        if arguments.det is None and getattr(arguments, name) is not None:
+            raise ValueError(f'--{name.replace("_", "-")} needs --det')
+    ids_by_name = None
+    if arguments.annotations is not None:
+        annotations = read_annotation_file(arguments.annotations)
+        ids_by_name, options['image_id'] = annotations.ids_by_name, annotations.image_id
+    if arguments.boxes is not None:
+        options['boxes_file'] = BoxesFile(
+            arguments.boxes, threshold=arguments.bbox_thr, ids_by_name=ids_by_name
+        )
+    inferencer = build_inferencer(
+        arguments,
+        det_model=arguments.det or 'whole_image',
+        det_weights=arguments.det_weights,
+        det_cat_ids=arguments.classes,
+        show_progress=True,
+    )
+    if 'pictures' in arguments.save:
+        options['vis_out_dir'] = str(out / 'visualizations')
+    if 'json' in arguments.save:
+        options['pred_out_dir'] = str(out / 'predictions')
+    if 'coco' in arguments.save:
+        options['coco_out'] = str(out / 'coco_results.json')
+    if 'arrays' in arguments.save:
+        options['arrays_out'] = str(out / 'arrays.npz')
+    results = inferencer(
+        arguments.inputs[0] if len(arguments.inputs) == 1 else arguments.inputs,
+        tracking=arguments.track,
+        smoothing=arguments.smooth,
+        kpt_thr=arguments.kpt_thr,
+        radius=arguments.radius,
+        thickness=arguments.thickness,
+        draw_bbox=arguments.draw_boxes,
+        show=False,
+        **options,
+    )
     try:
-        for name in ('det_weights', 'classes'):
-            if arguments.det is None and getattr(arguments, name) is not None:
-                raise ValueError(f'--{name.replace("_", "-")} needs --det')
-        ids_by_name = None
-        if arguments.annotations is not None:
-            annotations = read_annotation_file(arguments.annotations)
-            ids_by_name, options['image_id'] = annotations.ids_by_name, annotations.image_id
-        if arguments.boxes is not None:
-            options['boxes_file'] = BoxesFile(
-                arguments.boxes, threshold=arguments.bbox_thr, ids_by_name=ids_by_name
-            )
-        inferencer = build_inferencer(
-            arguments,
-            det_model=arguments.det or 'whole_image',
-            det_weights=arguments.det_weights,
-            det_cat_ids=arguments.classes,
-            show_progress=True,
-        )
-        if 'pictures' in arguments.save:
-            options['vis_out_dir'] = str(out / 'visualizations')
-        if 'json' in arguments.save:
-            options['pred_out_dir'] = str(out / 'predictions')
-        if 'coco' in arguments.save:
-            options['coco_out'] = str(out / 'coco_results.json')
-        if 'arrays' in arguments.save:
-            options['arrays_out'] = str(out / 'arrays.npz')
-        results = inferencer(
-            arguments.inputs[0] if len(arguments.inputs) == 1 else arguments.inputs,
-            tracking=arguments.track,
-            smoothing=arguments.smooth,
-            kpt_thr=arguments.kpt_thr,
-            radius=arguments.radius,
-            thickness=arguments.thickness,
-            draw_bbox=arguments.draw_boxes,
-            show=False,
-            **options,
-        )
-        try:
-            for result in results:
-                num_frames += 1
-                num_people += sum(map(len, result['predictions']))
-                num_failed += 'error' in result
-        except KeyboardInterrupt:
-            results.close()
-            print(f'Stopped after {num_frames} frames, which are in {out}.')
-            return 130
-    except ImageError as error:
-        print(error)
-        return 1
-    except ValueError as error:
-        arguments.parser.error(str(error))
-    except OSError as error:
-        print(error)
-        return 1
+        for result in results:
+            num_frames += 1
+            num_people += sum(map(len, result['predictions']))
+            num_failed += 'error' in result
+    except KeyboardInterrupt:
+        results.close()
+        print(f'Stopped after {num_frames} frames, which are in {out}.')
+        return 130
     seconds = time.monotonic() - start
     print(
         f'{num_frames} frames, {num_people} people, {seconds:.1f} s with loading; results are in '
