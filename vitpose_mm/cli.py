@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Optional
 
-from .commands import detect_persons, evaluate, predict
+from .commands import check, detect_persons, evaluate, new_dataset, predict
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         help='tell what is installed, what does not fit and how to mend it (status 1 if needed)',
     )
     command.set_defaults(run=doctor)
-    for module in (predict, detect_persons, evaluate):
+    for module in (check, predict, detect_persons, evaluate, new_dataset):
         module.add_command(commands)
     return parser
 

@@ -5,9 +5,11 @@ from .heatmap_heads import (
     ViTPoseHead,
 )
 from .multi_dataset_head import MultiDatasetHead
+from .pretrained_keypoints import PretrainedKeypoints
 
 __all__ = [
     'MultiDatasetHead',
+    'PretrainedKeypoints',
     'TopdownHeatmapBilinearHead',
     'TopdownHeatmapPixelShuffleHead',
     'TopdownHeatmapSimpleHead',
