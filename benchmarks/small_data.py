@@ -10,6 +10,9 @@ their names.
 
 import argparse
 import json
+from copy import deepcopy
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from arms import COLUMNS, prepare, run_arms, study_parser
@@ -32,18 +35,24 @@ def parse_arguments() -> argparse.Namespace:
 
 def labels_of(root: Path, num_images: int, folder: Path) -> own_data.Labels:
     """The people of some images, in a file of their own."""
-    train = own_data.read_labelled(root / 'person_keypoints_train.json', root / 'images')
-    share = num_images / len(train.images)
-    chosen = own_data.split(train, share)[1]
+    labelled = own_data.read_labelled(root / 'person_keypoints_train.json', root / 'images')
+    images = sorted(labelled.images, key=lambda image: sha256(image['file_name'].encode()).digest())
+    ids = {image['id'] for image in images[:num_images]}
+    chosen = replace(
+        labelled,
+        images=images[:num_images],
+        annotations=[each for each in labelled.annotations if each['image_id'] in ids],
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{num_images}_images.json'
     path.write_text(json.dumps(own_data.to_coco(chosen)))
-    return own_data.Labels(path, root / 'images', root / 'person_keypoints_val.json')
+    val = root / 'person_keypoints_val.json'
+    return own_data.Labels(str(path), str(root / 'images'), str(val))
 
 
 def without(part: str, small: Config, usual: Config) -> Config:
     """The schedule for small data without one of its parts."""
-    cfg = small.copy()
+    cfg = deepcopy(small)
     if part == 'EMA':
         cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook.type != 'EMAHook']
     elif part == 'freezing':
@@ -66,15 +75,15 @@ def main() -> None:
             small_data=small_data,
             start=arguments.start,
         )
-        out = work_dir / ('small' if small_data else 'usual')
-        written = own_data.new_dataset(labels, choices, 'people', out)
+        out = work_dir / f'{"small" if small_data else "usual"}_config'
+        written = own_data.new_dataset(labels, choices, 'people', str(out))
         configs[small_data] = Config.fromfile(written.config)
     usual, small = configs[False], configs[True]
     named = {'usual': usual, 'small data': small}
     if not arguments.without_parts:
         named.update({f'small data without {part}': without(part, small, usual) for part in PARTS})
     arms = {
-        f'{name}, seed {seed}': prepare(cfg.copy(), seed)
+        f'{name}, seed {seed}': prepare(deepcopy(cfg), seed)
         for seed in arguments.seeds
         for name, cfg in named.items()
     }

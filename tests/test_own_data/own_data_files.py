@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vitpose_mm.own_data import LabelledSet, read_coco_style
+
 NAMES = ['nose', 'left_hip', 'right_hip']
 KEYPOINTS = [30, 10, 2, 40, 42, 2, 20, 42, 1]  # of a person in a picture of 80 x 60 px
 
@@ -54,3 +56,8 @@ def write_coco(folder: Path, content: dict, name: str = 'labels.json', images: s
         for image in content['images']:
             write_image(folder / images / image['file_name'])
     return path
+
+
+def read(folder: Path, content: dict, **options) -> LabelledSet:
+    """What is read of a file with this content."""
+    return read_coco_style(write_coco(folder, content), **options)

@@ -15,7 +15,7 @@ BOX_MARGIN = 1 / 8
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """Pictures with labelled keypoints. Coordinates are image px; pixel centres are integers.
+    """Pictures with labelled keypoints. Coordinates are image px.
 
     Attributes:
         images: COCO's ``id``, ``file_name`` (relative to the folder of images), ``width`` and

@@ -1,6 +1,6 @@
 """Annotations in nearly COCO's format, one at a time, with what they lack.
 
-Each function counts in ``mended`` what it changed, by a sentence with ``{n}`` for the number.
+Functions count in ``mended`` what they changed, by a sentence with ``{n}`` for the number.
 """
 
 from __future__ import annotations

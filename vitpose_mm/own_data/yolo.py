@@ -16,7 +16,7 @@ from pathlib import Path
 from .image_files import read_sizes
 from .labelled import AREA_OF_BOX, LabelledSet, box_around, check_names, no_names_message
 
-# the first of the names, in mmpose, of each part that data.yaml knows
+# keys of data.yaml, and folders within images/, of each part
 PARTS = {'train': ('train',), 'val': ('val', 'valid', 'validation'), 'test': ('test',)}
 NUM_COCO = 17
 COCO_NAMES = (
