@@ -7,6 +7,7 @@ import torch
 from mmdet.registry import MODELS as DETECTORS
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.hub import get_config
 from mmengine.registry import init_default_scope
 from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import (
@@ -30,10 +31,18 @@ ALL = sorted(
     for path in CONFIGS.rglob('*.py')
     if path.parent.name != '_base_'  # parts that all others choose from
 )
-POSE = [name for name in ALL if 'vitpose' in name]
+POSE = [name for name in ALL if 'vitpose' in name or 'resnet' in name]
 PRETRAINING = [name for name in ALL if 'mae_' in name]
 DETECTION = [name for name in ALL if name not in POSE + PRETRAINING]
-LARGE = ('large', 'huge', 'giant', 'plus_base', 'base_classic-stride8', '384x384', '576x432')
+LARGE = (
+    *('large', 'huge', 'giant', 'plus_base', 'base_classic-stride8', '384x384', '576x432'),
+    *('base_minimal', 'resnet152'),
+)
+DECODERS = {
+    'classic': 'TopdownHeatmapSimpleHead',
+    'simple': 'TopdownHeatmapBilinearHead',
+    'minimal': 'TopdownHeatmapPixelShuffleHead',
+}
 
 # Table 1 of the paper: layer decay, drop path; channels; parameters with the classic head (M)
 RECIPE = {
@@ -62,8 +71,10 @@ def test_pose_config_builds_and_runs(name):
         with torch.no_grad():
             heatmaps = model(inputs, None)
         assert heatmaps.shape == (1, part.out_channels, rows, columns)
-    assert (height, width) == tuple(cfg.model.backbone.img_size)
+    if cfg.model.backbone.type != 'ResNet':
+        assert (height, width) == tuple(cfg.model.backbone.img_size)
     assert f'{height}x{width}' in name
+    check_name(name, cfg)
 
     # what the runner builds
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -86,6 +97,15 @@ def test_pose_config_builds_and_runs(name):
     assert OPTIM_WRAPPERS.get(cfg.optim_wrapper.get('type', 'OptimWrapper'))
     assert f'{cfg.train_cfg.max_epochs}e' in name
     assert f'xb{cfg.train_dataloader.batch_size}-' in name
+
+
+def check_name(name, cfg) -> None:
+    """Names tell arch and decoder, where docs/write_model_zoo.py reads them."""
+    backbone, head = cfg.model.backbone, cfg.model.head
+    arch = f'resnet{backbone.depth}' if backbone.type == 'ResNet' else backbone.arch
+    if isinstance(arch, str):
+        (decoder,) = [d for d, kind in DECODERS.items() if kind == head.get('shared', head).type]
+        assert f'{arch}_{decoder}' in name
 
 
 def check_crop(cfg, model, source, transforms, input_wh) -> None:
@@ -218,11 +238,12 @@ def test_training_pipelines_of_one_data_set_alone(variant):
 
 
 @pytest.mark.parametrize('arch', RECIPE)
-@pytest.mark.parametrize('decoder', ['classic', 'simple'])
+@pytest.mark.parametrize('decoder', DECODERS)
 def test_recipe_of_the_paper(arch, decoder):
     from vitpose_mm.engine import layer_scales
 
     cfg = Config.fromfile(CONFIGS / f'body/vitpose_{arch}_{decoder}_8xb64-210e_coco-256x192.py')
+    assert cfg.model.head.type == DECODERS[decoder]
     layer_decay, drop_path, channels, millions = RECIPE[arch]
     with torch.device('meta'):
         model = MODELS.build(cfg.model)
@@ -248,6 +269,55 @@ def test_recipe_of_the_paper(arch, decoder):
 
 
 PLAIN_BASE = 'body/vitpose_base_classic_8xb64-210e_coco-256x192.py'
+
+
+@pytest.mark.parametrize('arch', RECIPE)
+@pytest.mark.parametrize('decoder', ['simple', 'minimal'])
+def test_decoders_differ_in_nothing_but_their_type(arch, decoder):
+    classic, other = (
+        Config.fromfile(CONFIGS / f'body/vitpose_{arch}_{name}_8xb64-210e_coco-256x192.py')
+        for name in ('classic', decoder)
+    )
+    other.model.head.type = classic.model.head.type
+    assert other.to_dict() == classic.to_dict()
+
+
+@pytest.mark.parametrize('depth, batch_size', [(50, 64), (152, 32)])
+@pytest.mark.parametrize('decoder', ['classic', 'simple'])
+def test_contrast_of_table_2(depth, batch_size, decoder):
+    """mmpose's ResNet with mmpose's recipe for it, and the decoders from 1/32 of the input."""
+    recipe = f'8xb{batch_size}-210e_coco-256x192.py'
+    cfg = Config.fromfile(CONFIGS / f'body/resnet{depth}_{decoder}_{recipe}')
+    theirs = get_config(f'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res{depth}_{recipe}')
+    assert cfg.optim_wrapper == theirs.optim_wrapper == dict(optimizer=dict(type='Adam', lr=5e-4))
+    for key in ('param_scheduler', 'train_cfg', 'auto_scale_lr'):
+        assert cfg[key] == theirs[key], key
+    assert cfg.train_dataloader.batch_size == theirs.train_dataloader.batch_size == batch_size
+    assert cfg.codec == dict(theirs.codec, type='BatchedMSRAHeatmap')
+    assert cfg.model.head.decoder == cfg.codec
+    for key in ('backbone', 'test_cfg'):
+        assert cfg.model[key] == theirs.model[key], key
+    assert cfg.model.head.type == DECODERS[decoder]
+    with torch.device('meta'):
+        head, their_head = (MODELS.build(each.model).head for each in (cfg, theirs))
+    shapes, their_shapes = (
+        {name: weight.shape for name, weight in each.state_dict().items()}
+        for each in (head, their_head)
+    )
+    if decoder == 'classic':
+        assert shapes == their_shapes, 'checkpoints of mmpose fit'
+    else:
+        assert head.upsample == 8
+        assert shapes == {'final_layer.weight': (17, 2048, 3, 3), 'final_layer.bias': (17,)}
+    # the data of ViTPose, but for the crop of another codec
+    plain = Config.fromfile(CONFIGS / PLAIN_BASE)
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        ours, wanted = cfg[loader].to_dict(), plain[loader].to_dict()
+        wanted['batch_size'] = ours['batch_size']
+        for step in wanted['dataset']['pipeline']:
+            if step['type'] == 'TopdownAffine':
+                step['use_udp'] = False
+        assert ours == wanted, loader
 
 
 @pytest.mark.parametrize(

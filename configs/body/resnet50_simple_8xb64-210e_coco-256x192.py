@@ -1,0 +1,13 @@
+# ResNet-50 with the simple decoder, for contrast (arXiv 2204.12484, Table 2).
+_base_ = ['./resnet50_classic_8xb64-210e_coco-256x192.py']
+
+model = dict(
+    head=dict(
+        _delete_=True,
+        type='TopdownHeatmapBilinearHead',
+        in_channels=2048,
+        out_channels=17,
+        upsample=8,  # from 1/32 of the input to 1/4
+        decoder=_base_.codec,
+    )
+)

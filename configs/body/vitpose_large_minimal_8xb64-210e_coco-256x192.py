@@ -1,0 +1,3 @@
+_base_ = ['./vitpose_large_classic_8xb64-210e_coco-256x192.py']
+
+model = dict(head=dict(type='TopdownHeatmapPixelShuffleHead'))
