@@ -87,3 +87,10 @@ def test_checkpoint_of_another_decoder_is_refused(tmp_path):
     classic, simple = (MODELS.build(models[decoder]) for decoder in ('classic', 'simple'))
     with pytest.raises(CheckpointError, match='deconv_layers'):
         simple.load_state_dict(classic.state_dict())
+
+
+def test_checkpoint_of_another_depth_is_refused(tmp_path):
+    model = resnet_config(tmp_path, 'simple', tmp_path).model
+    deeper = MODELS.build({**model, 'backbone': {**model.backbone, 'depth': 101}})
+    with pytest.raises(CheckpointError, match='left over: layer3.*'):
+        MODELS.build(model).load_state_dict(deeper.state_dict())

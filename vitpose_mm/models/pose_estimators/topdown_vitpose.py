@@ -207,6 +207,7 @@ class TopdownViTPose(TopdownPoseEstimator):
         """In place of mmpose's, which registers the method of this name."""
         if not isinstance(self.backbone, ViT):
             super()._load_state_dict_pre_hook(state_dict, prefix, local_meta)
+            require_exact_match(self.backbone, state_dict, f'{prefix}backbone.', BACKBONE_ALONE)
             return
         translated = ['backbone.']
         if not self.with_head or isinstance(self.head, (ViTPoseHead, MultiDatasetHead)):
