@@ -110,7 +110,7 @@ def image_sets_of_config(cfg: Config) -> tuple[list[ImageSet], list[ImageSet]]:
     for loaders in (('train_dataloader',), ('val_dataloader', 'test_dataloader')):
         sets = []
         for name in loaders:
-            for entry, leaf in _data_set_configs(cfg.get(name) or {}, name):
+            for entry, leaf in data_set_configs(cfg.get(name) or {}, name):
                 image_set = _build_image_set(entry, leaf)
                 if image_set not in sets:
                     sets.append(image_set)
@@ -120,7 +120,7 @@ def image_sets_of_config(cfg: Config) -> tuple[list[ImageSet], list[ImageSet]]:
     return sides[0], sides[1]
 
 
-def _data_set_configs(node: Mapping, name: str) -> Iterator[tuple[str, Mapping]]:
+def data_set_configs(node: Mapping, name: str) -> Iterator[tuple[str, Mapping]]:
     """Entries and configs of the data sets within a data loader's config or a wrapper's."""
     if not isinstance(node, Mapping):
         raise ValueError(f'{name} must be a config, dict(...), got {node!r}.')
@@ -131,9 +131,9 @@ def _data_set_configs(node: Mapping, name: str) -> Iterator[tuple[str, Mapping]]
         if not isinstance(parts, Mapping):
             raise ValueError(f'{name}.datasets must be configs, a list or by names, got {parts!r}.')
         for key, part in parts.items():
-            yield from _data_set_configs(part, f'{name}.datasets[{key!r}]')
+            yield from data_set_configs(part, f'{name}.datasets[{key!r}]')
     elif node.get('dataset'):
-        yield from _data_set_configs(node['dataset'], f'{name}.dataset')
+        yield from data_set_configs(node['dataset'], f'{name}.dataset')
     elif 'type' in node:
         yield name, node
 

@@ -30,10 +30,9 @@ class Recipe:
     learning rate divided by 10 at 81 % and 95 % of the epochs, mmpose's strong augmentation), with
     its learning rate of 5e-4 taken for batches of 64 and changed by the square root of the batch.
 
-    ``small_data`` is for people by the hundreds, where the schedule is over in some thousand steps
-    and the backbone has more to forget than to learn: a learning rate four times as high that falls
-    along a cosine, patch and position embedding and the first quarter of the blocks frozen, an
-    exponential moving average of the weights, and mild augmentation.
+    ``small_data`` is for people by the hundreds, where all is over in some thousand steps: a
+    learning rate four times as high that falls along a cosine, patch and position embedding frozen,
+    drop path of at least 0.1, an exponential moving average of the weights, and mild augmentation.
 
     Attributes:
         arch: A name in ``REGULARISATION``.
@@ -93,12 +92,10 @@ class Recipe:
 
     def backbone(self) -> dict:
         """Config of the backbone, without its start."""
-        drop_path = REGULARISATION[self.arch][1]
-        backbone = dict(type='ViT', arch=self.arch, img_size=self.input_hw)
-        backbone['drop_path_rate'] = drop_path
+        rate = REGULARISATION[self.arch][1]
+        backbone = dict(type='ViT', arch=self.arch, img_size=self.input_hw, drop_path_rate=rate)
         if self.small_data:
-            depth = ARCHITECTURES[self.arch]['depth']
-            backbone['frozen_stages'] = depth // 4
+            backbone.update(drop_path_rate=max(0.1, rate), frozen_stages=0)
         return backbone
 
     def head(self) -> dict:
