@@ -4,8 +4,8 @@
         --out benchmarks/results/small_data
 
 Equal steps, batches, images and seeds; what `vitpose-mm new-dataset` writes without and with
---small-data, and that with one of its parts taken away. The images are the first by the hash of
-their names.
+--small-data, and with --parts that with one of its parts taken away. The images are the first by
+the hash of their names.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=300)
     parser.add_argument('--epochs', type=int, default=30)
     parser.add_argument('--batch-size', type=int, default=16)
-    parser.add_argument('--without-parts', action='store_true', help='train the two arms alone')
+    parser.add_argument('--parts', action='store_true', help='also without one part at a time')
     return parser.parse_args()
 
 
@@ -80,7 +80,7 @@ def main() -> None:
         configs[small_data] = Config.fromfile(written.config)
     usual, small = configs[False], configs[True]
     named = {'usual': usual, 'small data': small}
-    if not arguments.without_parts:
+    if arguments.parts:
         named.update({f'small data without {part}': without(part, small, usual) for part in PARTS})
     arms = {
         f'{name}, seed {seed}': prepare(deepcopy(cfg), seed)

@@ -9,7 +9,8 @@ from mmengine.config import DictAction
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description='Test a pose model. Metrics come out in the log, in the working folder, and in '
-        'the file given by --out; predictions in the one given by --dump.'
+        'the file given by --out; predictions in the one given by --dump; AP, PCK and kinds of '
+        'error of each keypoint in the folder given by --report.'
     )
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file, or its address')
@@ -18,6 +19,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument('--out', help='write metrics to this file (.json, .yaml or .pkl)')
     parser.add_argument('--dump', help='write predictions to this file (.pkl)')
+    parser.add_argument(
+        '--report', metavar='DIR', help='write DIR/DATA_SET/report.txt, .json and .png'
+    )
     parser.add_argument('--show-dir', help='write pictures of results to this folder')
     parser.add_argument('--show', action='store_true', help='show results in a window')
     parser.add_argument('--interval', type=int, default=1, help='show every N-th sample')
@@ -51,7 +55,7 @@ def main() -> None:
 
     try:
         cfg = engine.load_config(args.config, args.work_dir, args.cfg_options)
-        engine.set_test_options(cfg, args.checkpoint, args.dump, args.out)
+        engine.set_test_options(cfg, args.checkpoint, args.dump, args.out, args.report)
         engine.set_visualization(cfg, args.show, args.show_dir, args.interval, args.wait_time)
         engine.prepare_environment(cfg, args.launcher)
     except ValueError as error:

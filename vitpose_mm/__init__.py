@@ -32,6 +32,6 @@ if not _doctor_is_called():
     if _problem:
         raise ImportError(_problem)
 
-    from . import checkpoints, codecs, datasets, engine, models
+    from . import checkpoints, codecs, datasets, engine, evaluation, models
 
-    __all__ += ['checkpoints', 'codecs', 'datasets', 'engine', 'models']
+    __all__ += ['checkpoints', 'codecs', 'datasets', 'engine', 'evaluation', 'models']

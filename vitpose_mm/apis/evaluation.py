@@ -15,20 +15,18 @@ from mmengine.dataset import Compose
 from mmpose.datasets import CocoDataset
 from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 from mmpose.evaluation import CocoMetric
-from mmpose.registry import METRICS
 from mmpose.structures import PoseDataSample
 
 from vitpose_mm.datasets.loading import ImageError
 from vitpose_mm.engine.annotation_files import annotation_errors
+from vitpose_mm.evaluation import KeypointReport
+from vitpose_mm.evaluation.configs import OWN_OPTIONS, coco_metric_of
 from vitpose_mm.files import written_whole
 
 from .boxes import BoxesFile, read_results
 from .boxes_files import DEFAULT_THRESHOLD, PERSON_CATEGORY, AnnotationFile, existing_images
 from .crops import CropGeometry
 from .inferencer import ViTPoseInferencer
-
-# Of a config's metric, what is said anew here.
-OWN_OPTIONS = ('ann_file', 'prefix', 'format_only', 'outfile_prefix', 'collect_device')
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,7 @@ def evaluate(
     nms_thr: float = 1.0,
     metric_options: Optional[dict] = None,
     results: Optional[str] = None,
+    report: Optional[str] = None,
 ) -> Evaluation:
     """Read the people of an annotation file's images, and compare them with its annotations.
 
@@ -91,6 +90,7 @@ def evaluate(
             ``score_mode``, ``keypoint_score_thr``, ``use_area``, ``iou_type`` and so on.
         results: ``<results>.keypoints.json`` is written, whole or not at all, in COCO's results
             format as its server takes it.
+        report: Folder for a ``KeypointReport``, in a folder named as the data set.
 
     Raises:
         ValueError: Options, files or the model do not fit, or there is nobody to evaluate.
@@ -108,6 +108,8 @@ def evaluate(
         )
     if not os.path.isdir(images):
         raise ValueError(f'there is no folder {images} of images')
+    if not annotations.annotations and report is not None:
+        raise ValueError(f'{annotations.path} has no annotations to report on ({report})')
     if not annotations.annotations and results is None:
         raise ValueError(
             f'{annotations.path} has no annotations to compare with: say where results are to be '
@@ -118,6 +120,10 @@ def evaluate(
     partial = None if results is None else f'{results}.partial'
     metric = build_metric(inferencer.cfg, metainfo, annotations, metric_options, partial)
     require_comparable(annotations, metric)
+    metrics = [metric]
+    if report is not None:
+        options = {**(metric_options or {}), 'out_dir': report, 'boxes_are_annotated': gt_boxes}
+        metrics.append(build_report(inferencer.cfg, metainfo, annotations, options))
 
     if gt_boxes:
         people = annotated_people(annotations, images)
@@ -141,7 +147,9 @@ def evaluate(
         if labels is None:
             following = range(num_people, num_people + number)
             labels = [(each, people.category) for each in following]
-        metric.process([], list(person_samples(sample, there[path], labels, geometry)))
+        samples = list(person_samples(sample, there[path], labels, geometry))
+        for each in metrics:
+            each.process([], samples)
         num_people += number
     if not num_people:
         raise ValueError(
@@ -152,9 +160,11 @@ def evaluate(
     if results is not None:
         writing = written_whole(f'{results}.keypoints.json', partial=f'{partial}.keypoints.json')
     with writing:
-        metrics = metric.evaluate(size=len(metric.results))
-    metrics = {name: float(value) for name, value in metrics.items()}
-    return Evaluation(metrics, len(annotations.ids_by_name), num_people, problems)
+        values = metric.evaluate(size=len(metric.results))
+    for each in metrics[1:]:
+        each.evaluate(size=len(each.results))
+    values = {name: float(value) for name, value in values.items()}
+    return Evaluation(values, len(annotations.ids_by_name), num_people, problems)
 
 
 def require_one_head(inferencer: ViTPoseInferencer) -> dict:
@@ -191,18 +201,33 @@ def build_metric(
         options: Arguments in place of the config's.
         outfile_prefix: Where results go; None for nowhere.
     """
-    given = configs_of_metrics(cfg.get('test_evaluator') or (), metainfo['dataset_name'])
-    found = ((coco_metric_of(config), config) for config in given)
-    kind, config = next((each for each in found if each[0] is not None), (CocoMetric, {}))
-    kept = {key: value for key, value in config.items() if key not in ('type', *OWN_OPTIONS)}
+    kind, given = metric_of(cfg, metainfo['dataset_name'])
     metric = kind(
         ann_file=annotations.path,
         format_only=not annotations.annotations,
         outfile_prefix=outfile_prefix,
-        **{**kept, **(options or {})},
+        **{**given, **(options or {})},
     )
     metric.dataset_meta = copy.deepcopy(metainfo)  # converters write into it
     return metric
+
+
+def build_report(
+    cfg: Config, metainfo: dict, annotations: AnnotationFile, options: dict
+) -> KeypointReport:
+    """The ``KeypointReport`` that takes people as :func:`build_metric`'s metric does."""
+    _, given = metric_of(cfg, metainfo['dataset_name'])
+    metric = KeypointReport(ann_file=annotations.path, **{**given, **options})
+    metric.dataset_meta = copy.deepcopy(metainfo)
+    return metric
+
+
+def metric_of(cfg: Config, dataset_name: str) -> tuple[type[CocoMetric], dict]:
+    """The class of a config's metric for a data set, and those of its options that are kept."""
+    given = configs_of_metrics(cfg.get('test_evaluator') or (), dataset_name)
+    found = ((coco_metric_of(config), config) for config in given)
+    kind, config = next((each for each in found if each[0] is not None), (CocoMetric, {}))
+    return kind, {key: config[key] for key in config if key not in ('type', *OWN_OPTIONS)}
 
 
 def configs_of_metrics(node: object, dataset_name: str) -> Iterator[Mapping]:
@@ -216,14 +241,6 @@ def configs_of_metrics(node: object, dataset_name: str) -> Iterator[Mapping]:
         yield node
     else:
         yield from configs_of_metrics(node.get(dataset_name, ()), dataset_name)
-
-
-def coco_metric_of(config: Mapping) -> Optional[type[CocoMetric]]:
-    """The class of a metric, None for others than mmpose's ``CocoMetric`` and those derived."""
-    # not built by name: that would be mmdet's of this name once a detector is loaded
-    kind = config['type']
-    kind = METRICS.get(kind) if isinstance(kind, str) else kind
-    return kind if isinstance(kind, type) and issubclass(kind, CocoMetric) else None
 
 
 def require_comparable(annotations: AnnotationFile, metric: CocoMetric) -> None:

@@ -22,7 +22,8 @@ EXAMPLES = """examples (CONFIG and W are of the pose model, DET and DET_W of a d
 DESCRIPTION = """Evaluate a pose model on a COCO annotation file, with boxes of a file, of a detector or annotated.
 
 Out come mmpose's metrics (AP and AR by OKS, as from tools/test.py), printed and in the file given
-by --out, and people in COCO's results format in RESULTS.keypoints.json. Images that are missing or
+by --out, people in COCO's results format in RESULTS.keypoints.json, and AP, PCK and kinds of error
+of each keypoint in the folder given by --report. Images that are missing or
 cannot be read are reported, and their people count as not found (status 1).
 """  # noqa: E501
 
@@ -63,6 +64,9 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     out = parser.add_argument_group('results')
     out.add_argument('--results', metavar='PREFIX', help='write people to PREFIX.keypoints.json')
     out.add_argument('--out', metavar='FILE', help='write metrics and counts to this JSON file')
+    out.add_argument(
+        '--report', metavar='DIR', help='write DIR/DATA_SET/report.txt, .json and .png'
+    )
     parser.set_defaults(run=evaluate, parser=parser)
 
 
@@ -95,6 +99,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         arguments.nms_thr,
         {name: value for name, value in chosen.items() if value is not None},
         arguments.results,
+        arguments.report,
     )
     print(format_report(result.report()))
     write_json(result.report(), arguments.out)

@@ -11,6 +11,8 @@ from mmengine.dist import is_main_process
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from vitpose_mm.evaluation.configs import with_reports
+
 from .annotation_files import build_loops, check_annotation_files
 
 METRIC_SUFFIXES = ('.json', '.yaml', '.yml', '.pkl', '.pickle')
@@ -76,22 +78,30 @@ def set_training_options(
 
 
 def set_test_options(
-    cfg: Config, checkpoint: str, dump: Optional[str] = None, out: Optional[str] = None
+    cfg: Config,
+    checkpoint: str,
+    dump: Optional[str] = None,
+    out: Optional[str] = None,
+    report: Optional[str] = None,
 ) -> None:
-    """Change a config in place to test a checkpoint and, if asked, to pickle the predictions.
+    """Change a config in place to test a checkpoint and, if asked, to keep more of its results.
 
     Args:
         dump: File for the predictions, .pkl or .pickle.
         out: File for the metrics, see :func:`run_test`; only checked here, before hours of testing.
+        report: Folder for a ``KeypointReport`` of each data set.
 
     Raises:
         ValueError: If the checkpoint is missing, a file name has another suffix, or the evaluator
-            is no metric, list of metrics or ``DatasetEvaluator``, to which the dump could be added.
+            is no metric, list of metrics or ``DatasetEvaluator``, to which the dump or the report
+            could be added.
     """
     require_checkpoint(checkpoint)
     if out is not None:
         require_suffix('out', out, METRIC_SUFFIXES)
     cfg.load_from = str(checkpoint)
+    if report is not None:
+        cfg.test_evaluator = with_reports(cfg.test_evaluator, report)
     if dump is None:
         return
     require_suffix('dump', dump, PICKLE_SUFFIXES)
