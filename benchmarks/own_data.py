@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument('--work-dir', default='work_dirs/own_data')
     parser.add_argument(
         '--options',
-        default='--input-size 128x96 --epochs 20 --batch-size 16 --small-data',
+        default='--input-size 128x96 --epochs 16 --batch-size 16 --small-data',
         help='of new-dataset (default: %(default)s)',
     )
     parser.add_argument('--out', metavar='STEM', help='write STEM.json and STEM.txt as well')
@@ -96,7 +96,6 @@ def main() -> None:
             for metric in METRICS
             for when, values in (('before', before), ('after', after))
         },
-        'loss on val after': after['loss_kpt'],
     }
     content = {'report': report, 'machine': describe_machine()}
     text = format_report(report) + '\n\n' + format_report(content['machine']) + '\n'

@@ -81,6 +81,8 @@ class ValidationLossHook(Hook):
                 value = sum(sums[key] / counts[key] for key in keys) / len(keys)
             else:
                 value = sum(sums[key] for key in keys) / sum(counts[key] for key in keys)
+            # mmengine shows means of its last values of losses, which would be other validations'
+            runner.message_hub.log_scalars.pop(f'val/{name}', None)
             runner.message_hub.update_scalar(f'val/{name}', value)
 
 
