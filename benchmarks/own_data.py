@@ -63,9 +63,10 @@ def evaluate_untrained(config: Path, work_dir: Path) -> dict[str, float]:
     cfg = Config.fromfile(config)
     cfg.work_dir = str(work_dir)
     cfg.randomness = dict(seed=0)
-    runner = build_runner(cfg, 'train')
+    cfg.default_hooks.checkpoint.save_best = None
+    runner = build_runner(cfg)
     runner.model.init_weights()
-    return runner.val_loop.run()
+    return runner.val()
 
 
 def main() -> None:
