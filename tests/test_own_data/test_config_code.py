@@ -19,6 +19,7 @@ VALUES = [
     [dict(type='A', b=(1, 2)), dict(type='B')],
     {0: dict(name='nose', swap=''), 1: dict(name='left_eye', swap='right_eye')},
     {'not an identifier': 1},
+    {'class': 1},
     dict(long=['x' * 30] * 5, nested=dict(deeper=dict(deepest=['y' * 40, 'z' * 40]))),
     ['w' * 97],
 ]
@@ -57,7 +58,7 @@ def test_the_usual_recipe_is_the_papers():
     assert usual.codec == dict(
         type='BatchedUDPHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2
     )
-    assert 'frozen_stages' not in usual.backbone()
+    assert 'frozen_stages' not in usual.backbone(pretrained=True)
     assert all(hook['type'] != 'EMAHook' for hook in usual.hooks())
     assert recipe(input_hw=(384, 288)).codec['sigma'] == 3
     assert recipe(input_hw=(384, 288)).codec['blur_kernel_size'] == 17
@@ -69,8 +70,23 @@ def test_learning_rate_goes_with_the_root_of_the_batch(batch_size, rate):
 
 
 def test_warm_up_is_shorter_than_training():
-    short = recipe(epochs=2, steps_per_epoch=3)
-    assert short.schedule()['param_scheduler'][0]['end'] == 1
+    """mmengine's warm-up of one step would last for ever."""
+    (falling,) = recipe(epochs=2, steps_per_epoch=10).schedule()['param_scheduler']
+    assert falling['type'] == 'MultiStepLR'
+    warm_up, _ = recipe(epochs=2, steps_per_epoch=20).schedule()['param_scheduler']
+    assert warm_up['end'] == 2
+
+
+@pytest.mark.parametrize('epochs, expected', [(1, []), (5, [4]), (10, [8, 9]), (30, [24, 28])])
+def test_the_rate_falls_before_the_end(epochs, expected):
+    milestones = recipe(epochs=epochs).schedule()['param_scheduler'][-1]['milestones']
+    assert milestones == expected
+
+
+def test_nothing_random_is_frozen():
+    small = recipe(small_data=True)
+    assert small.backbone(pretrained=True)['frozen_stages'] == 0
+    assert 'frozen_stages' not in small.backbone(pretrained=False)
 
 
 @pytest.mark.parametrize('arch', REGULARISATION)

@@ -279,3 +279,22 @@ def test_the_form_is_that_of_mmposes_files():
         joint_weights=[1.0, 1.0, 1.0],
         sigmas=[0.107, 0.107, 0.107],
     )
+
+
+@pytest.mark.parametrize(
+    'names, pairs',
+    [
+        # of two sides in a name both are exchanged, or neither
+        (['left_eye_left', 'left_eye_right', 'right_eye_left', 'right_eye_right'], [3, 2, 1, 0]),
+        (['left_of_right_eye', 'right_of_right_eye'], [0, 1]),
+        (['left_of_right_eye', 'right_of_left_eye'], [1, 0]),
+        # letters that number keypoints are no sides
+        (list('ABKLMR'), [0, 1, 2, 3, 4, 5]),
+        (['kp_a', 'kp_l', 'kp_r'], [0, 1, 2]),
+        (['hip_l', 'hip_m', 'hip_r'], [2, 1, 0]),
+        # letters of other alphabets belong to words
+        (['lèvre', 'löwe'], [0, 1]),
+    ],
+)
+def test_pairs_that_letters_only_seem_to_tell(names, pairs):
+    assert pair_names(names)[0] == pairs

@@ -1,7 +1,9 @@
 """From labels to a config that trains."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -62,7 +64,8 @@ def save_model(cfg: Config, path: Path) -> str:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
-    torch.save(dict(state_dict=model.state_dict()), path)
+    config = cfg.model.to_dict()
+    torch.save(dict(state_dict=model.state_dict(), config=config), path)
     return str(path)
 
 
@@ -74,6 +77,13 @@ def trained(tmp_path_factory) -> str:
     choices = Choices('tiny', input_hw=(64, 48))
     cfg = Config.fromfile(new_dataset(labels, choices, 'people', folder / 'out').config)
     return save_model(cfg, folder / 'trained.pth')
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a short name: mmengine takes long to print configs with long ones."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 def train(config: Path, work_dir: Path) -> tuple[object, dict]:
@@ -99,7 +109,11 @@ def test_three_commands_train_a_model(small_data, tmp_path, monkeypatch, capsys)
     )
     said = capsys.readouterr().out
     assert 'vitpose-mm check' in said and 'own.py --gpus 1' in said
+    main(['check', 'own/own.py', '--json', 'check.json'])
+    found = json.loads(Path('check.json').read_text())['findings']
+    assert all(each['kind'] in ('few-steps', 'random-weights') for each in found), found
     runner, scalars = train(tmp_path / 'own/own.py', tmp_path / 'work')
+    assert scalars['train/base_lr'].max() > 5e-5, 'a rate that stays in its warm-up'
     assert runner.epoch == 1
     assert {'val/own/AP', 'val/own/PCK', 'val/loss_kpt'} <= set(scalars)
     assert list(Path('work').glob('best_own_AP_epoch_1.pth'))
@@ -156,7 +170,24 @@ def test_the_start_says_size_and_decoder(trained, tmp_path):
     )
 
 
-def test_a_further_head_beside_coco(trained, tmp_path):
+def test_channels_of_the_decoder_are_those_of_the_start(trained, tmp_path):
+    cfg = Config(dict(model=torch.load(trained, weights_only=True)['config']))
+    cfg.model.head.deconv_out_channels = (24, 8)
+    start = save_model(cfg, tmp_path / 'other.pth')
+    labels = Labels(str(make_labels(tmp_path)), str(tmp_path / 'images'), val_share=0.4)
+    choices = Choices(start=start, start_head='coco', input_hw=(64, 48))
+    model = Config.fromfile(new_dataset(labels, choices, 'own', tmp_path / 'out').config).model
+    assert tuple(model.head.deconv_out_channels) == (24, 8)
+    MODELS.build(model).init_weights()
+
+    cfg.model.head.update(deconv_out_channels=(24,), deconv_kernel_sizes=(4,))
+    choices = Choices(start=save_model(cfg, tmp_path / 'finer.pth'), start_head='coco')
+    with pytest.raises(ValueError, match=r'has 1 deconvolutions, .* 2 are wanted'):
+        new_dataset(labels, choices, 'own', tmp_path / 'finer')
+
+
+def test_a_further_head_beside_coco(trained, short_path):
+    tmp_path = short_path
     make_labels(tmp_path / 'coco', COCO_NAMES, file='person_keypoints_train.json')
     make_labels(tmp_path / 'coco', COCO_NAMES, 3, 'person_keypoints_val.json', seed=1)
     labels = Labels(str(make_labels(tmp_path)), str(tmp_path / 'images'), val_share=0.4)
@@ -168,7 +199,10 @@ def test_a_further_head_beside_coco(trained, tmp_path):
         beside_coco=str(tmp_path / 'coco'),
     )
     written = new_dataset(labels, choices, 'own', tmp_path / 'out')
+    assert any('6 people of COCO' in note for note in written.notes)
     runner, scalars = train(written.config, tmp_path / 'work')
+    steps = len(runner.train_dataloader)
+    assert f'epochs of {steps} steps' in written.config.read_text()
     assert {'val/own/AP', 'val/coco/AP', 'val/own/PCK', 'val/own/kpt', 'val/coco/kpt'} <= set(
         scalars
     )
@@ -189,11 +223,17 @@ def test_a_further_head_beside_coco(trained, tmp_path):
         ({}, dict(start='nowhere.pth'), 'nowhere.pth cannot be begun with: .*does not exist'),
         ({}, dict(beside_coco='nowhere'), 'nowhere must have annotations/person_keypoints_train'),
         (dict(train='nowhere.json'), {}, 'nowhere.json'),
+        (dict(images='tests'), {}, r'none of the 6 images of .* is in .*tests.*--images'),
+        (dict(val_images='tests'), {}, r'none of the 6 images of .* is in .*tests.*--val-images'),
+        ({}, dict(start='https://host/file.pth'), 'must be a file, got the address https'),
+        ({}, dict(start=True, start_head=__file__), 'is no file with dataset_info'),
         (dict(val_share=1.5), {}, 'share must be between 0 and 1, got 1.5'),
     ],
 )
 def test_bad_choices_are_named(labels, choices, message, trained, tmp_path):
     given = dict(train=str(make_labels(tmp_path)), images=str(tmp_path / 'images'), val_share=0.4)
+    if labels.keys() == {'val_images'}:
+        labels = {**labels, 'val': given['train']}
     if choices.get('start') is True:
         choices = {**choices, 'start': trained}
     with pytest.raises(ValueError, match=message):
@@ -215,15 +255,18 @@ def test_nothing_is_overwritten(tmp_path):
     [
         (['--input-size', '256'], "such as 256x192, got '256'"),
         (['--input-size', '250x190'], 'multiples of 16 from 32, got 250x190'),
-        (['--name', 'my set'], "letters, digits and _, and not coco, got 'my set'"),
+        (['--name', 'my set'], "not coco, got 'my set'"),
         (['--name', 'coco'], 'and not coco'),
+        (['--name', 'class'], "no word of Python and not coco, got 'class'"),
+        (['--out', "it's"], 'must have no quotes in its path'),
         (['--epochs', '0'], 'epochs must be at least 1, got 0'),
     ],
 )
 def test_misuse_of_the_command(options, message, tmp_path, capsys):
     labels = make_labels(tmp_path)
     arguments = ['new-dataset', str(labels), '--images', str(tmp_path / 'images')]
+    options = ['--out', str(tmp_path / 'out'), '--val-share', '0.4', *options]
     with pytest.raises(SystemExit) as exit_status:
-        main([*arguments, '--out', str(tmp_path / 'out'), '--val-share', '0.4', *options])
+        main([*arguments, *options])
     assert exit_status.value.code == 2
     assert message in capsys.readouterr().err

@@ -102,6 +102,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 @saying_errors
 def new_dataset(arguments: argparse.Namespace) -> int:
+    import shlex
+
     from vitpose_mm import own_data
 
     written = own_data.new_dataset(
@@ -132,6 +134,7 @@ def new_dataset(arguments: argparse.Namespace) -> int:
     for note in written.notes:
         print(f'- {note}')
     print(f'\n{", ".join(map(str, written.files))} written. What comes next:')
-    print(f'  vitpose-mm check {written.config}')
-    print(f'  mim train vitpose_mm {written.config} --gpus 1')
+    config = shlex.quote(str(written.config))
+    print(f'  vitpose-mm check {config}')
+    print(f'  mim train vitpose_mm {config} --gpus 1')
     return 0

@@ -220,8 +220,8 @@ def precision_without_errors(
     images: Sequence[ImagePeople],
     similarities: Sequence[ImageSimilarities],
     errors: Sequence[KeypointErrors],
-) -> dict[str, float]:
-    """AP if one kind of error did not exist, by kind.
+) -> dict[str, Optional[float]]:
+    """AP if one kind of error did not exist, by kind; None where nobody is left.
 
     Corrected keypoints become more similar to the person's; the detection's similarities to others
     stay. 'scores' ranks detections by their greatest OKS, 'background' leaves out those that are
@@ -250,7 +250,8 @@ def precision_without_errors(
     ]
     ignored = [people.ignored | ~each for people, each in zip(images, found)]
     result['not found'] = SimilarityEvaluation(images, objects, ignored).precision()
-    return result
+    # COCO's -1 is no figure to subtract from
+    return {name: None if value < 0 else value for name, value in result.items()}
 
 
 def _corrected_objects(

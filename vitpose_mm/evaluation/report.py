@@ -24,7 +24,7 @@ def write_report(report: Mapping, folder: Union[str, Path]) -> None:
     folder = Path(folder)
     write_json(report, folder / 'report.json')
     with written_whole(folder / 'report.txt') as partial:
-        Path(partial).write_text(report_text(report))
+        Path(partial).write_text(report_text(report), encoding='utf-8')
     with written_whole(folder / 'report.png') as partial:
         write_picture(report, partial)
 
@@ -52,7 +52,8 @@ def report_text(report: Mapping) -> str:
         groups.append((name, row['people'], *_fractions(row, ('AP', 'found')), *_percent(row)))
     gains = [('AP without', 'AP', 'gain')]
     for name, value in report['AP without'].items():
-        gains.append((name, f'{value:.3f}', f'{value - total["AP"]:+.3f}'))
+        gain = None if value is None else value - total['AP']
+        gains.append((name, '-', '-') if gain is None else (name, f'{value:.3f}', f'{gain:+.3f}'))
     totals = [TOTALS, tuple(_fractions(total, TOTALS))]
     tables = (totals, keypoints, groups, gains)
     return '\n\n'.join([headline, *map(format_table, tables)]) + '\n'
@@ -82,7 +83,10 @@ def write_picture(report: Mapping, path: Union[str, Path]) -> None:
     names = [f'{name} ({row["people"]})' for name, row in groups]
     _draw_precisions(left, names, [row['AP'] for _, row in groups], 'AP, people')
     _draw_kinds(right, names, [row for _, row in groups], 'share of keypoints')
-    gains = {name: value - report['all']['AP'] for name, value in report['AP without'].items()}
+    gains = {
+        name: 0.0 if value is None else value - report['all']['AP']
+        for name, value in report['AP without'].items()
+    }
     below = figure.add_subplot(grid[2, 0])
     label = 'gain of AP without errors of a kind'
     _draw_precisions(below, list(gains), list(gains.values()), label, 1.1 * max(gains.values()))

@@ -3,8 +3,14 @@
 import re
 import textwrap
 from collections.abc import Mapping
+from keyword import iskeyword
 
 LINE_LENGTH = 100
+
+
+def is_name(text: object) -> bool:
+    """Whether something can name a variable or argument."""
+    return isinstance(text, str) and text.isidentifier() and not iskeyword(text)
 
 
 class Name(str):
@@ -22,7 +28,7 @@ def code(value: object, indent: int = 0, used: int = 0) -> str:
         return str(value)
     items = None
     if isinstance(value, Mapping):
-        if all(isinstance(key, str) and key.isidentifier() for key in value):
+        if all(is_name(key) for key in value):
             opening, closing, items = 'dict(', ')', [(f'{k}=', v) for k, v in value.items()]
         else:
             opening, closing, items = '{', '}', [(f'{k!r}: ', v) for k, v in value.items()]

@@ -39,6 +39,7 @@ def config_text(
     part: Part,
     title: Sequence[str],
     start: Optional[dict] = None,
+    start_head: Optional[dict] = None,
     beside: Optional[Part] = None,
     half_body: bool = False,
 ) -> str:
@@ -48,7 +49,9 @@ def config_text(
         recipe: Model and schedule.
         part: The data set of one's own.
         title: Lines of the comment at the top.
-        start: ``init_cfg`` and what else of the backbone says what it begins with.
+        start: ``init_cfg`` and what else of the backbone says what it begins with; None for
+            random weights.
+        start_head: What heads need for theirs.
         beside: A further data set with a head of its own.
         half_body: Whether half bodies are among the augmentations.
     """
@@ -57,7 +60,7 @@ def config_text(
         ('', dict(_base_=['mmpose::_base_/default_runtime.py'], custom_imports=IMPORTS)),
         (f'schedule: {recipe.epochs} epochs of {recipe.steps_per_epoch} steps', recipe.schedule()),
         ('hooks', hooks(recipe, part)),
-        ('model', model(recipe, parts, start or {})),
+        ('model', model(recipe, parts, start, start_head or {})),
         ('data', data(recipe, parts, half_body)),
         ('evaluation', evaluation(parts)),
     ]
@@ -84,9 +87,11 @@ def hooks(recipe: Recipe, part: Part) -> dict[str, object]:
     )
 
 
-def model(recipe: Recipe, parts: Sequence[Part], start: Mapping) -> dict[str, object]:
+def model(
+    recipe: Recipe, parts: Sequence[Part], start: Optional[Mapping], start_head: Mapping
+) -> dict[str, object]:
     """The codec and the model, with a head for each data set if there are several."""
-    shared = {**recipe.head(), 'decoder': Name('codec')}
+    shared = {**recipe.head(), **start_head, 'decoder': Name('codec')}
     if len(parts) == 1:
         head = {**shared, **own_head(parts[0])}
     else:
@@ -111,7 +116,7 @@ def model(recipe: Recipe, parts: Sequence[Part], start: Mapping) -> dict[str, ob
         model=dict(
             type='TopdownViTPose',
             data_preprocessor=preprocessor,
-            backbone={**recipe.backbone(), **start},
+            backbone={**recipe.backbone(start is not None), **(start or {})},
             head=head,
             test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False),
         ),

@@ -11,7 +11,7 @@ from typing import Optional
 
 from vitpose_mm.files import written_whole
 
-from .code import assignment
+from .code import assignment, is_name
 from .config_files import HERE, Part, config_text
 from .labelled import LabelledSet, split, to_coco
 from .meta import infer_metainfo
@@ -124,11 +124,14 @@ def new_dataset(
         OSError: A file cannot be written.
     """
     name = name or default_name(labels.train)
-    if not name.isidentifier() or name == COCO:
+    if not is_name(name) or name == COCO:
         raise ValueError(
-            f'the name of the data set must be letters, digits and _, and not {COCO}, got {name!r}'
+            f'the name of the data set must be letters, digits and _, no word of Python and not '
+            f'{COCO}, got {name!r}'
         )
-    folder = Path(out or name).absolute()
+    folder = Path(out or name).expanduser().absolute()
+    if "'" in str(folder) or '\n' in str(folder):
+        raise ValueError(f'the folder must have no quotes in its path, got {str(folder)!r}')
     train, val, notes = read_both(labels)
     metainfo, guessed = infer_metainfo(
         name,
@@ -138,8 +141,17 @@ def new_dataset(
     )
     keypoint_names = list(train.category['keypoints'])
     start = begin(choices)
-    recipe = recipe_of(choices, start, count_people(train))
-    notes += [*describe(train, val), *guessed, *advice(recipe, start, count_people(train))]
+    num_people, beside = count_people(train), None
+    if choices.beside_coco is not None:
+        beside, num_beside = coco_part(choices.beside_coco, start)
+        num_people += num_beside
+    recipe = recipe_of(choices, start, num_people)
+    notes += [*describe(train, val), *guessed, *describe_pairs(metainfo)]
+    if beside is not None:
+        notes.append(f'With {num_beside} people of COCO an epoch has {num_people} samples.')
+    if start is not None and start.decoder is not None:
+        notes.append(describe_head(start, keypoint_names))
+    notes += advice(recipe, start, count_people(train))
 
     files: dict[Path, str] = {}
     own_files = {}
@@ -157,9 +169,6 @@ def new_dataset(
         dict(from_file=f'{HERE}/{keypoints_file}'),
         start and start.head_start(keypoint_names),
     )
-    beside = None
-    if choices.beside_coco is not None:
-        beside = coco_part(choices.beside_coco, start)
     types = [info['type'] for info in metainfo['keypoint_info'].values()]
     config = folder / f'{name}.py'
     files[config] = config_text(
@@ -167,6 +176,7 @@ def new_dataset(
         own,
         title_of(name, train, val, choices),
         start and start.backbone,
+        start and start.head,
         beside,
         half_body=min(types.count('upper'), types.count('lower')) > 2,
     )
@@ -181,7 +191,7 @@ def default_name(path: str) -> str:
     stems = [Path(part).stem for part in parts[:-1]]
     stem = next((stem for stem in stems if stem.lower() not in usual), 'keypoints')
     name = re.sub(r'\W+', '_', stem).strip('_').lower()
-    return name if name.isidentifier() else f'set_{name}'
+    return name if is_name(name) else f'set_{name}'
 
 
 def parse_input_size(text: str) -> tuple[int, int]:
@@ -211,9 +221,11 @@ def read_both(labels: Labels) -> tuple[LabelledSet, LabelledSet, list[str]]:
         val = read_labelled(labels.val, images, split='val', **options)
     elif train.has_val:
         val = read_labelled(labels.train, labels.images, split='val', **options)
+    require_images(train, '--images')
     if val is None:
         train, val = split(train, labels.val_share)
         return train, val, notes
+    require_images(val, '--val-images')
     notes += [f'validation: {note}' for note in val.notes]
     if list(train.category['keypoints']) != list(val.category['keypoints']):
         raise ValueError(
@@ -221,6 +233,18 @@ def read_both(labels: Labels) -> tuple[LabelledSet, LabelledSet, list[str]]:
             f'{val.category["keypoints"]}: they must be the same, in the same order'
         )
     return train, val, notes
+
+
+def require_images(labelled: LabelledSet, option: str) -> None:
+    """Raise a ``ValueError`` if none of the images is where it was looked for."""
+    folder = labelled.images_folder
+    names = [image['file_name'] for image in labelled.images]
+    if folder is None or not any(os.path.isfile(os.path.join(folder, name)) for name in names):
+        where = f'in {folder}' if folder else f'near {labelled.source}'
+        raise ValueError(
+            f'none of the {len(names)} images of {labelled.source} ({", ".join(names[:2])}, ...) '
+            f'is {where}: name their folder ({option})'
+        )
 
 
 def begin(choices: Choices) -> Optional[Start]:
@@ -280,6 +304,33 @@ def describe(train: LabelledSet, val: LabelledSet) -> list[str]:
     ]
 
 
+def describe_pairs(metainfo: dict) -> list[str]:
+    """Which keypoints change places in mirrored pictures, in words."""
+    pairs = [
+        f'{info["name"]} - {info["swap"]}'
+        for info in metainfo['keypoint_info'].values()
+        if info['name'] < info['swap']
+    ]
+    return [f'Mirrored pictures exchange {", ".join(pairs)}.'] if pairs else []
+
+
+def describe_head(start: Start, keypoint_names: Sequence[str]) -> str:
+    """How many keypoints begin with those of the checkpoint, in words.
+
+    Raises:
+        ValueError: None does.
+    """
+    taken = start.head_start(keypoint_names)['keypoints']
+    new = [name for name, number in zip(keypoint_names, taken) if number is None]
+    if len(new) == len(taken):
+        raise ValueError(
+            f'no keypoint has a name of {start.checkpoint} ({", ".join(start.keypoint_names)}): '
+            'begin with the backbone alone'
+        )
+    anew = f'; anew begin {", ".join(new)}' if new else ''
+    return f'{len(taken) - len(new)} keypoints begin with those of the same name{anew}.'
+
+
 def advice(recipe: Recipe, start: Optional[Start], num_people: int) -> list[str]:
     """What else is worth being said."""
     said = []
@@ -290,8 +341,6 @@ def advice(recipe: Recipe, start: Optional[Start], num_people: int) -> list[str]
         )
     if num_people < FEW_PEOPLE and not recipe.small_data:
         said.append(f'{num_people} people are few: --small-data has a schedule for them.')
-    if start is not None and start.decoder is not None:
-        said.append('Keypoints that begin with those of the same name: see init_cfg of the head.')
     return said
 
 
@@ -311,8 +360,8 @@ def keypoints_text(metainfo: dict) -> str:
     )
 
 
-def coco_part(root: str, start: Optional[Start]) -> Part:
-    """COCO in one of the usual layouts.
+def coco_part(root: str, start: Optional[Start]) -> tuple[Part, int]:
+    """COCO in one of the usual layouts, and how many people it has to train on.
 
     Raises:
         ValueError: Files are missing.
@@ -327,7 +376,7 @@ def coco_part(root: str, start: Optional[Start]) -> Part:
         raise ValueError(f'{root} must have {wanted}')
     train, train_images, val, val_images = paths
     _, names = keypoints_of(COCO)
-    return Part(
+    part = Part(
         COCO,
         len(names),
         dict(ann_file=train, data_prefix=dict(img=os.path.join(train_images, ''))),
@@ -335,6 +384,7 @@ def coco_part(root: str, start: Optional[Start]) -> Part:
         None,
         start and start.head_start(names),
     )
+    return part, count_people(read_labelled(train, train_images))
 
 
 def title_of(name: str, train: LabelledSet, val: LabelledSet, choices: Choices) -> Iterable[str]:
@@ -363,9 +413,9 @@ def write_all(files: dict[Path, str]) -> None:
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with written_whole(path) as partial:
-                Path(partial).write_text(text)
+                Path(partial).write_text(text, encoding='utf-8')
             written.append(path)
-    except OSError:
+    except BaseException:
         for path in written:
             with suppress(OSError):
                 path.unlink()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import statistics
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
+from string import ascii_lowercase
 from typing import NamedTuple
 
 LEFT_COLOR, RIGHT_COLOR, MIDDLE_COLOR = [0, 255, 0], [255, 128, 0], [51, 153, 255]
@@ -79,8 +80,10 @@ FURTHER_LINKS = (
     ('thorax', 'pelvis'),
 )
 
-_WORD = re.compile(r'[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_A-Za-z]+')
+_WORD = re.compile(r'\d+|[^\W\d_]+')
+_PART = re.compile(r'[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+')  # of a word such as LKnee
 _OTHER = {'left': 'right', 'right': 'left', 'l': 'r', 'r': 'l'}
+_NO_SIDES = sorted(set(ascii_lowercase) - set('lrmc'))  # left, right, middle, centre
 _SIDE = {'left': 'left', 'right': 'right', 'l': 'left', 'r': 'right'}
 
 Words = tuple[str, ...]
@@ -104,7 +107,11 @@ class Reference(NamedTuple):
 
 def words_of(name: str) -> Words:
     """Words and numbers of a name in small letters: ``LKnee_2`` gives ('l', 'knee', '2')."""
-    return tuple(word.lower() for word in _WORD.findall(name))
+    words = []
+    for word in _WORD.findall(name):
+        parts = _PART.findall(word) if word.isascii() and word.isalpha() else [word]
+        words += [part.lower() for part in parts]
+    return tuple(words)
 
 
 def pair_names(names: Sequence[str]) -> tuple[list[int], list[Joint]]:
@@ -137,7 +144,7 @@ def pair_names(names: Sequence[str]) -> tuple[list[int], list[Joint]]:
     for index, key in enumerate(words):
         joint = Joint('', '_'.join(key))
         for side, rest, mirrored, certain in _mirrorings(key):
-            found = mirrored in indices
+            found = mirrored in indices and (certain or not _is_lettered(key, mirrored, indices))
             if found:
                 partners[index] = indices[mirrored]
             if found or certain:
@@ -148,15 +155,29 @@ def pair_names(names: Sequence[str]) -> tuple[list[int], list[Joint]]:
     return mutual, joints
 
 
+def _is_lettered(words: Words, mirrored: Words, names: Collection[Words]) -> bool:
+    """Whether an l is one of many letters, as in kp_a, kp_b, ..., kp_l, rather than a side."""
+    places = [place for place, word in enumerate(words) if word != mirrored[place]]
+    if len(words) != len(mirrored) or any(len(words[place]) > 1 for place in places):
+        return False
+    return any(
+        (*words[:place], letter, *words[place + 1 :]) in names
+        for place in places
+        for letter in _NO_SIDES
+    )
+
+
 def _mirrorings(words: Words) -> Iterable[tuple[str, Words, Words, bool]]:
     """Side, words without it, words of the other side, and whether it is one without a partner."""
     for markers, certain in ((('left', 'right'), True), (('l', 'r'), False)):
         places = [place for place, word in enumerate(words) if word in markers]
-        for place in places:
-            word, before, after = words[place], words[:place], words[place + 1 :]
-            # two such words, as in left_of_right_eye, say nothing by themselves
-            sure = certain and len(places) == 1
-            yield _SIDE[word], before + after, (*before, _OTHER[word], *after), sure
+        if not places:
+            continue
+        # of several, as in left_of_right_eye, all are exchanged, and without a partner none counts
+        mirrored = tuple(_OTHER[word] if word in markers else word for word in words)
+        rest = tuple(word for word in words if word not in markers)
+        if rest or certain:
+            yield _SIDE[words[places[-1]]], rest, mirrored, certain and len(places) == 1
     for marker in ('left', 'right', 'l', 'r'):
         other, size = _OTHER[marker], len(marker)
         for place, word in enumerate(words):

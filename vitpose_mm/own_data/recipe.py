@@ -39,7 +39,7 @@ class Recipe:
         decoder: A name in ``DECODERS``.
         input_hw: Height and width of the input, px, multiples of 16.
         epochs: Passes over the data.
-        batch_size: People in a batch, over all processes.
+        batch_size: People in a batch of one process.
         steps_per_epoch: Batches in a pass.
         small_data: Whether people are few.
 
@@ -90,12 +90,14 @@ class Recipe:
             **({} if blur == 11 else {'blur_kernel_size': blur}),
         )
 
-    def backbone(self) -> dict:
-        """Config of the backbone, without its start."""
+    def backbone(self, pretrained: bool) -> dict:
+        """Config of the backbone, without its start; what is random is not frozen."""
         rate = REGULARISATION[self.arch][1]
         backbone = dict(type='ViT', arch=self.arch, img_size=self.input_hw, drop_path_rate=rate)
         if self.small_data:
-            backbone.update(drop_path_rate=max(0.1, rate), frozen_stages=0)
+            backbone['drop_path_rate'] = max(0.1, rate)
+            if pretrained:
+                backbone['frozen_stages'] = 0
         return backbone
 
     def head(self) -> dict:
@@ -107,8 +109,12 @@ class Recipe:
 
     def schedule(self) -> dict[str, object]:
         """What a runner has for the schedule, by its names."""
-        warm_up = max(1, min(PAPER_WARM_UP, self.num_steps // 20))
-        warming = dict(type='LinearLR', begin=0, end=warm_up, start_factor=0.001, by_epoch=False)
+        schedulers = []
+        warm_up = min(PAPER_WARM_UP, self.num_steps // 20)
+        if warm_up > 1:  # mmengine's warm-up of one step never ends
+            schedulers.append(
+                dict(type='LinearLR', begin=0, end=warm_up, start_factor=0.001, by_epoch=False)
+            )
         if self.small_data:
             falling = dict(
                 type='CosineAnnealingLR',
@@ -117,11 +123,12 @@ class Recipe:
                 convert_to_iter_based=True,
             )
         else:
+            milestones = {self.epochs * 170 // 210, self.epochs * 200 // 210}
             falling = dict(
                 type='MultiStepLR',
                 begin=0,
                 end=self.epochs,
-                milestones=[round(self.epochs * share) for share in (170 / 210, 200 / 210)],
+                milestones=sorted(milestones - {0}),
                 gamma=0.1,
                 by_epoch=True,
             )
@@ -135,7 +142,7 @@ class Recipe:
                 paramwise_cfg=dict(layer_decay_rate=REGULARISATION[self.arch][0]),
                 clip_grad=dict(max_norm=1.0, norm_type=2),
             ),
-            param_scheduler=[warming, falling],
+            param_scheduler=[*schedulers, falling],
             auto_scale_lr=dict(base_batch_size=self.batch_size),
         )
 

@@ -17,6 +17,7 @@ from vitpose_mm.checkpoints.weights import decoder_of, num_blocks, num_keypoints
 
 from .meta import pair_names
 
+NUM_DECONVOLUTIONS = 2  # from 1/16 of the input to 1/4
 # Data sets whose keypoints a checkpoint may have, by the names of heads.
 KNOWN_KEYPOINTS = {
     'coco': 'CocoDataset',
@@ -77,6 +78,8 @@ def read_start(checkpoint: str, head: Optional[str] = None, expert: Optional[str
     Raises:
         ValueError: There is no such file, or the checkpoint does not have what is asked of it.
     """
+    if '://' in checkpoint:
+        raise ValueError(f'the start must be a file, got the address {checkpoint}: download it')
     path = os.path.abspath(os.path.expanduser(checkpoint))
     try:
         weights = read_weights(state_dict_of(load_file(path, mapped=True)) or {})
@@ -116,6 +119,12 @@ def read_start(checkpoint: str, head: Optional[str] = None, expert: Optional[str
     entries = {}
     if decoder == 'classic':
         kernels = [t for name, t in layers.items() if t.ndim == 4 and 'deconv_layers' in name]
+        if len(kernels) != NUM_DECONVOLUTIONS:
+            raise ValueError(
+                f'the head in {checkpoint} has {len(kernels)} deconvolutions, for features at '
+                f'another stride, where {NUM_DECONVOLUTIONS} are wanted: begin with the backbone '
+                'alone'
+            )
         entries['deconv_out_channels'] = tuple(kernel.shape[1] for kernel in kernels)
         entries['deconv_kernel_sizes'] = tuple(kernel.shape[-1] for kernel in kernels)
     return Start(arch, backbone, decoder, entries, path, names, dataset)
@@ -158,11 +167,14 @@ def keypoints_of(dataset: str) -> tuple[str, list[str]]:
             f'keypoints must be those of one of {", ".join(KNOWN_KEYPOINTS)}, or of a file with '
             f'dataset_info, got {dataset!r}'
         )
-    info = Config.fromfile(dataset).get('dataset_info')
-    if not info:
-        raise ValueError(f'{dataset} has no dataset_info')
-    keypoints = info['keypoint_info']
-    return info['dataset_name'], [keypoints[i]['name'] for i in sorted(keypoints)]
+    try:
+        info = Config.fromfile(dataset)['dataset_info']
+        keypoints = info['keypoint_info']
+        return info['dataset_name'], [keypoints[i]['name'] for i in sorted(keypoints)]
+    except Exception as error:  # whatever a file may be that is something else
+        raise ValueError(
+            f'{dataset} is no file with dataset_info, as mmpose has them: {error!r}'
+        ) from error
 
 
 def same_keypoints(own: Sequence[str], given: Sequence[str]) -> list[Optional[int]]:

@@ -1,32 +1,32 @@
 """Meta information of a data set: keypoints, their flip pairs, sigmas and names."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Optional
 
 import numpy as np
 from mmengine.config import Config
 
+from vitpose_mm.own_data.meta import pair_names, words_of
+
 from .findings import Finding
 
 REQUIRED = ('dataset_name', 'keypoint_info', 'skeleton_info', 'joint_weights', 'sigmas')
-SIDES = {'l': 'left', 'left': 'left', 'r': 'right', 'right': 'right'}
-SHORT = {**SIDES, 'f': 'front', 'b': 'back'}
+SHORT = {'l': 'left', 'r': 'right', 'f': 'front', 'b': 'back'}
 ADVICE_SWAP = "Let 'swap' of each left keypoint name the right one, and the other way round."
 
 
 def words(name: str) -> tuple[str, ...]:
     """The words of a keypoint's name: 'Left Eye', 'left_eye', 'leftEye', 'L_Eye' are the same."""
-    spaced = re.sub(r'(?<=[a-z0-9])(?=[A-Z])', ' ', str(name))
-    found = re.findall(r'[a-z]+|\d+', spaced.lower())
-    return tuple(SHORT.get(word, word) for word in found)
+    return tuple(SHORT.get(word, word) for word in words_of(str(name)))
 
 
-def side(name: str) -> Optional[str]:
-    """'left' or 'right', if a keypoint's name says one of them."""
-    sides = {SIDES[word] for word in words(name) if word in SIDES}
-    return sides.pop() if len(sides) == 1 else None
+def sides_of(names: Sequence[str]) -> list[Optional[str]]:
+    """'left' or 'right' for each keypoint, None where its name tells neither."""
+    try:
+        return [joint.side or None for joint in pair_names(names)[1]]
+    except ValueError:  # names that differ in how they are written alone
+        return [None] * len(names)
 
 
 def read_metainfo(metainfo: Mapping) -> Optional[Mapping]:
@@ -104,12 +104,7 @@ def _check_swaps(swaps: dict[str, str]) -> Iterator[Finding]:
             len(broken),
         )
         return
-    wrong = [
-        name
-        for name, other in swaps.items()
-        if (side(name) and (name == other or side(name) == side(other)))
-        or (not side(name) and side(other))
-    ]
+    wrong = _against_names(swaps)
     if wrong:
         listed = ', '.join(f'{name} with {swaps[name]}' for name in wrong[:5])
         yield _fault(
@@ -119,22 +114,23 @@ def _check_swaps(swaps: dict[str, str]) -> Iterator[Finding]:
             ADVICE_SWAP,
             len(wrong),
         )
-        return
-    # left_eye with right_ear
-    crossed = [n for n, o in swaps.items() if side(n) and _without_side(n) != _without_side(o)]
-    twins = {_without_side(name) for name in crossed if side(name) == 'left'}
-    if twins & {_without_side(name) for name in crossed if side(name) == 'right'}:
-        listed = ', '.join(f'{name} with {swaps[name]}' for name in crossed[:5])
-        yield _fault(
-            'flip-pairs-against-names',
-            f'Flip pairs join different parts: {listed}.',
-            ADVICE_SWAP,
-            len(crossed),
-        )
 
 
-def _without_side(name: str) -> tuple[str, ...]:
-    return tuple(word for word in words(name) if word not in SIDES)
+def _against_names(swaps: Mapping[str, str]) -> list[str]:
+    """Keypoints that are exchanged with another than the one of their name on the other side."""
+    names = list(swaps)
+    try:
+        partners, joints = pair_names(names)
+    except ValueError:  # names that differ in how they are written alone say nothing
+        return []
+    sides = {name: joint.side for name, joint in zip(names, joints)}
+    wrong = []
+    for name, partner in zip(names, (names[index] for index in partners)):
+        other = swaps[name]
+        # without a partner there is none to be exchanged with, but for names that tell no sides
+        if other != partner and (partner != name or sides[name] or sides[other]):
+            wrong.append(name)
+    return wrong
 
 
 def _check_values(entry: str, values: Sequence[float], num_keypoints: int) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vitpose_mm.files import written_whole
 
-from .meta import side
+from .meta import sides_of
 from .samples import Sample
 
 SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -73,7 +73,7 @@ def draw_tile(sample: Sample) -> np.ndarray:
 
 def _draw_pose(image: np.ndarray, sample: Sample, scale: float) -> None:
     names = sample.metainfo.get('keypoint_id2name', {})
-    sides = [side(names.get(index, '')) for index in range(len(sample.keypoints))]
+    sides = sides_of([names.get(index, str(index)) for index in range(len(sample.keypoints))])
     labelled = (sample.visible > 0) & np.isfinite(sample.keypoints).all(1)
     # pixel centres, within what OpenCV can draw
     places = np.nan_to_num((sample.keypoints + 0.5) * scale).clip(-1e4, 1e4).round().astype(int)
