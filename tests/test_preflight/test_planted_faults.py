@@ -430,6 +430,11 @@ def warm_up_all_along(little):
     little.cfg['param_scheduler'][0]['end'] = 600
 
 
+@fault('warm-up', 0, 'a single step', 'stays at 0.001')
+def warm_up_of_one_step(little):
+    little.cfg['param_scheduler'][0].update(begin=0, end=1, start_factor=0.001)
+
+
 @fault('milestones', 1, '[110]', severity='warning')
 def milestone_too_late(little):
     little.cfg['param_scheduler'][1]['milestones'] = [80, 110]

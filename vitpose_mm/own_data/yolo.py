@@ -142,7 +142,7 @@ def read_yolo(
         entries,
         annotations,
         {'id': 1, 'name': name, 'keypoints': names, 'skeleton': []},
-        list(content['flip_idx']) if content.get('flip_idx') else None,
+        _flip_indices(content, path),
         notes,
         False,
         str(path),
@@ -239,7 +239,10 @@ def _rows(path: Path) -> list[list[float]]:
             raise ValueError(
                 f'{path}, line {number}: {line[:60]!r}; wanted are class, box and keypoints'
             )
-        beyond = next((value for value in row[1:] if abs(value) > MAX_SHARE), None)
+        # true for NaN, too
+        beyond = next((value for value in row[1:] if not abs(value) <= MAX_SHARE), None)
+        if row and beyond is None and min(row[3:5]) < 0:
+            beyond = min(row[3:5])
         if beyond is not None:
             raise ValueError(
                 f'{path}, line {number}: {beyond:g} is no share of the width or height of the '
@@ -248,6 +251,13 @@ def _rows(path: Path) -> list[list[float]]:
         if row:
             rows.append(row)
     return rows
+
+
+def _flip_indices(content: dict, path: Path) -> list[int] | None:
+    stated = content.get('flip_idx')
+    if stated is not None and not isinstance(stated, list):
+        raise ValueError(f'{path}: flip_idx must be a list of numbers, got {stated!r}')
+    return stated or None
 
 
 def _class_names(content: dict) -> dict[int, str]:
@@ -275,7 +285,11 @@ def _keypoint_names(
 ) -> list[str]:
     shape = content.get('kpt_shape')
     if shape is not None and not (
-        isinstance(shape, list) and len(shape) == 2 and shape[0] > 0 and shape[1] in (2, 3)
+        isinstance(shape, list)
+        and len(shape) == 2
+        and all(type(number) is int for number in shape)
+        and shape[0] > 0
+        and shape[1] in (2, 3)
     ):
         raise ValueError(f'{path}: kpt_shape must be [K, 2] or [K, 3], got {shape}')
     columns = max(len(row) for of_file in rows for row in of_file) - 5
@@ -284,6 +298,8 @@ def _keypoint_names(
         count = len(given) if len(given) in possible else (possible or [0])[0]
         return check_names(given, count, path)
     stated = content.get('kpt_names')
+    if stated and not isinstance(stated, (list, dict)):
+        raise ValueError(f'{path}: kpt_names must be names, or names by class, got {stated!r}')
     if stated:
         by_class = stated if isinstance(stated, dict) else dict(enumerate(stated))
         if isinstance(stated, list) and all(isinstance(name, str) for name in stated):

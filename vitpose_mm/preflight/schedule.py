@@ -118,6 +118,15 @@ def _check_scheduler(scheduler: Mapping, batches: Batches) -> Iterator[Finding]:
     end = scheduler.get('end')
     # those that begin low are warm-ups
     factor = scheduler.get('start_factor', 1 / 3 if kind.startswith('Linear') else 1)
+    steps = end is not None and end - (scheduler.get('begin') or 0)
+    if kind.startswith('Linear') and factor < 1 and steps == 1 and not by_epoch:
+        yield Finding(
+            'fault',
+            'warm-up',
+            f'The warm-up ({kind}) has a single step, of which mmengine never gets to the end: the '
+            f'learning rate stays at {factor:g} of its value.',
+            "Lengthen it ('end' in param_scheduler), or take it out.",
+        )
     if kind.startswith(('Linear', 'Constant')) and factor < 1 and end and end >= last:
         yield Finding(
             'fault',
