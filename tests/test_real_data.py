@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from scipy.io import savemat
 
-from vitpose_mm.engine import build_runner
+from vitpose_mm.engine import build_runner, load_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 CONFIG = CONFIGS / 'body/vitpose_small_simple_8xb64-210e_coco-256x192.py'
@@ -66,8 +65,7 @@ def mpii(data_dir: Path, tmp_path: Path) -> dict:
 @pytest.mark.parametrize('describe', [coco, aic, mpii])
 def test_trains_and_evaluates(describe, real_data_dir, tmp_path):
     case = describe(real_data_dir, tmp_path)
-    cfg = Config.fromfile(CONFIG)
-    cfg.work_dir = str(tmp_path / 'work')
+    cfg = load_config(CONFIG, tmp_path / 'work')
     cfg.randomness = dict(seed=0)
     cfg.model.backbone.arch = dict(embed_dim=32, depth=2, num_heads=2)
     cfg.model.head.update(in_channels=32, out_channels=case['num_keypoints'])
@@ -109,8 +107,7 @@ def test_trains_and_evaluates(describe, real_data_dir, tmp_path):
 def test_own_data_from_an_encoder_of_deit(real_data_dir, real_weights_dir, tmp_path, monkeypatch):
     """The example config, its data root given from outside, in its real shape."""
     monkeypatch.setenv('DATA_ROOT', str(real_data_dir / 'coco_persons'))
-    cfg = Config.fromfile(CUSTOM_CONFIG)
-    cfg.work_dir = str(tmp_path / 'work')
+    cfg = load_config(CUSTOM_CONFIG, tmp_path / 'work')
     cfg.randomness = dict(seed=0)
     cfg.model.backbone.init_cfg.checkpoint = str(real_weights_dir / 'deit_tiny_patch16_224.npz')
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4, val_interval=4)

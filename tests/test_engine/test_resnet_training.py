@@ -10,6 +10,7 @@ from mmpose.registry import MODELS
 from tiny_training import make_coco
 
 from vitpose_mm.checkpoints import CheckpointError, load_file
+from vitpose_mm.engine import load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 NUM_PEOPLE = 16
@@ -17,7 +18,7 @@ NUM_PEOPLE = 16
 
 def resnet_config(folder: Path, decoder: str, work_dir: Path) -> Config:
     """ResNet-50 of an eighth of the width at 64x64, two steps on generated people."""
-    cfg = Config.fromfile(CONFIGS / f'body/resnet50_{decoder}_8xb64-210e_coco-256x192.py')
+    cfg = load_config(CONFIGS / f'body/resnet50_{decoder}_8xb64-210e_coco-256x192.py')
     sizes = {'input_size': (64, 64), 'heatmap_size': (16, 16)}
     options = {
         'work_dir': str(work_dir),

@@ -141,7 +141,8 @@ def tiny_config(data_root: Path, batch_size: int, num_workers: int = 0, **change
                 'dist_cfg': {'backend': 'nccl'},
             },
             'visualizer': {'type': 'Visualizer', 'vis_backends': [{'type': 'LocalVisBackend'}]},
-        }
+        },
+        format_python_code=False,  # which takes longer than the training
     )
     cfg.merge_from_dict({key.replace('__', '.'): value for key, value in changes.items()})
     return cfg

@@ -1,9 +1,7 @@
 """From labels to a config that trains."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -14,7 +12,7 @@ from mmengine.registry import init_default_scope
 from mmpose.registry import MODELS
 
 from vitpose_mm.cli import main
-from vitpose_mm.engine import build_runner
+from vitpose_mm.engine import build_runner, load_config
 from vitpose_mm.own_data import Choices, Labels, new_dataset
 
 NAMES = ['tip', 'left_hip', 'right_hip', 'left_shoulder', 'right_shoulder']
@@ -79,17 +77,9 @@ def trained(tmp_path_factory) -> str:
     return save_model(cfg, folder / 'trained.pth')
 
 
-@pytest.fixture
-def short_path() -> Iterator[Path]:
-    """A folder with a short name: mmengine takes long to print configs with long ones."""
-    with TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def train(config: Path, work_dir: Path) -> tuple[object, dict]:
     """Train by a config for one epoch, in this process; the runner and its scalars."""
-    cfg = Config.fromfile(config)
-    cfg.work_dir = str(work_dir)
+    cfg = load_config(config, work_dir)
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.update(num_workers=0, persistent_workers=False)
@@ -186,8 +176,7 @@ def test_channels_of_the_decoder_are_those_of_the_start(trained, tmp_path):
         new_dataset(labels, choices, 'own', tmp_path / 'finer')
 
 
-def test_a_further_head_beside_coco(trained, short_path):
-    tmp_path = short_path
+def test_a_further_head_beside_coco(trained, tmp_path):
     make_labels(tmp_path / 'coco', COCO_NAMES, file='person_keypoints_train.json')
     make_labels(tmp_path / 'coco', COCO_NAMES, 3, 'person_keypoints_val.json', seed=1)
     labels = Labels(str(make_labels(tmp_path)), str(tmp_path / 'images'), val_share=0.4)
